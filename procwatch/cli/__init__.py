@@ -1,0 +1,1 @@
+"""cli: what people type, one module a command."""

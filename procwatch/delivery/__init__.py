@@ -1,0 +1,1 @@
+"""delivery: files leave; knows nothing of Pillow."""

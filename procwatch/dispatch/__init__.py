@@ -1,0 +1,1 @@
+"""dispatch: work is handed out; one thread owns all state."""

@@ -1,0 +1,167 @@
+"""Frozen values that cross rooms.
+
+Paths are `str` as os.fsdecode gives them (surrogateescape), so that any bytes survive; relative paths use "/".
+"""
+
+import enum
+import os
+import secrets
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Fingerprint:
+    """Guards one run against a file changing under it."""
+
+    device: int
+    inode: int
+    size: int
+    mtime_ns: int
+
+    @classmethod
+    def of(cls, status: os.stat_result) -> "Fingerprint":
+        return cls(
+            device=status.st_dev, inode=status.st_ino, size=status.st_size, mtime_ns=status.st_mtime_ns
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Identity:
+    """What the ledger remembers of a file; devices and inodes change over reboots, so they are not in it."""
+
+    inbox: str
+    path: str
+    size: int
+    mtime_ns: int
+
+
+class Outcome(enum.StrEnum):
+    """How a job, or a path that never became one, ended or stands."""
+
+    DONE = "done"
+    FAILED = "failed"
+    RETRYING = "retrying"
+    VANISHED = "vanished"
+    IGNORED = "ignored"
+    BLOCKED = "blocked"
+
+
+class State(enum.StrEnum):
+    """Where a job is on its way; the ledger stores these words."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    PUBLISHING = "publishing"
+    DONE = "done"
+    FAILED = "failed"
+    VANISHED = "vanished"
+
+
+class Original(enum.StrEnum):
+    """Where the dropped file is after its job ended."""
+
+    INBOX = "inbox"  # not disposed of yet
+    ARCHIVED = "archived"
+    DELETED = "deleted"
+    KEPT = "kept"
+    FAILED = "failed"  # moved to the failed folder
+    STUCK = "stuck"  # done, but we may not remove it
+    BLOCKED = "blocked"  # can be neither read nor moved
+    GONE = "gone"  # somebody else removed it
+
+
+OnSuccess = Literal["archive", "delete", "keep"]
+OnConflict = Literal["suffix", "overwrite", "fail"]
+ObserverKind = Literal["auto", "native", "polling"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class InboxSpec:
+    """A watched folder together with its outbox, archive, failed folder and recipe. Folders are absolute."""
+
+    name: str
+    path: str
+    outbox: str
+    archive: str
+    failed: str
+    recipe: str
+    recursive: bool = True
+    on_success: OnSuccess = "archive"
+    on_conflict: OnConflict = "suffix"
+    settle_s: float = 2.0
+    incomplete_after_s: float = 60.0
+    rescan_s: float = 30.0
+    include: tuple[str, ...] = ()
+    ignore: tuple[str, ...] = ()
+    observer: ObserverKind = "auto"
+    output_mode: int = 0o664
+    dir_mode: int = 0o2775
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Limits:
+    """Caps on one file. Beyond one of them a file fails with its own code before it is decoded."""
+
+    max_pixels: int = 200_000_000
+    max_bytes: int = 1024**3
+    max_frames: int = 2000
+    timeout_s: float = 120.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RenderTask:
+    """What a worker gets: small, picklable, plain. `recipe` is an imaging Recipe (kept opaque for the pool)."""
+
+    job: str
+    attempt: int
+    source: str  # absolute
+    fingerprint: Fingerprint
+    recipe: object
+    staging: str  # absolute directory that the worker creates exclusively
+    limits: Limits
+    want_digest: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Staged:
+    """One file that a worker made, still in staging. `file` is a bare name inside the task's staging folder."""
+
+    output: str
+    file: str
+    ext: str  # without dot, lower case
+    width: int  # pixels
+    height: int
+    size: int  # bytes
+    inode: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Rendered:
+    """What a worker says of a job that went well."""
+
+    renditions: tuple[Staged, ...]
+    width: int  # of the source, upright, pixels
+    height: int
+    format: str
+    frames: int
+    sha256: str | None = None
+    notes: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RenderFailed:
+    """What a worker says of a job that went wrong. `code` is a key of errors.ERROR_CODES, or "changed", "vanished"."""
+
+    code: str
+    reason: str
+
+
+RenderResult = Rendered | RenderFailed
+
+
+def new_id() -> str:
+    """Return a job id that sorts by time: 12 hex digits of milliseconds, 6 random ones."""
+    return f"{time.time_ns() // 1_000_000:012x}{secrets.token_hex(3)}"

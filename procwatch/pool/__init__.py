@@ -1,0 +1,1 @@
+"""pool: worker processes behind one port; knows nothing of images."""

@@ -1,0 +1,1 @@
+"""settings: what was asked."""

@@ -1,0 +1,1 @@
+"""worker: what runs inside a worker process."""
