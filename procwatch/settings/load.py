@@ -1,0 +1,66 @@
+"""Find the configuration that a command line means, and read it: from a TOML file, or from a bare folder."""
+
+import os
+
+from procwatch.errors import UsageError
+from procwatch.model import InboxSpec, Limits
+from procwatch.settings.cpu import usable_cpus
+from procwatch.settings.values import LogSpec, PoolSpec, Settings
+
+CONFIG_NAME = "procwatch.toml"
+SYSTEM_CONFIG = "/etc/procwatch/procwatch.toml"
+STATE_NAME = ".procwatch"
+
+
+def zero_config(directory: str) -> Settings:
+    """Return the settings of a folder without a configuration file: everything lies inside `directory`."""
+    from procwatch.imaging.recipe import BUILTIN_RECIPES
+
+    home = os.path.abspath(directory)
+    state_dir = os.path.join(home, STATE_NAME)
+    inbox = InboxSpec(
+        name="inbox",
+        path=os.path.join(home, "inbox"),
+        outbox=os.path.join(home, "outbox"),
+        archive=os.path.join(home, "archive"),
+        failed=os.path.join(home, "failed"),
+        recipe="web",
+    )
+    return Settings(
+        source=None,
+        state_dir=state_dir,
+        inboxes=(inbox,),
+        recipes=dict(BUILTIN_RECIPES),
+        pool=PoolSpec(workers=usable_cpus()),
+        limits=Limits(),
+        log=LogSpec(file=os.path.join(state_dir, "procwatch.log")),
+    )
+
+
+def load(path: str) -> Settings:
+    """Read a TOML file. Raises ConfigError that lists every mistake in it, one a line."""
+    from procwatch.settings.build import read_settings  # pydantic: only when there is a file to validate
+
+    return read_settings(os.path.abspath(path))
+
+
+def resolve(config: str | None, directory: str | None) -> Settings:
+    """Return the settings that a command line means.
+
+    A file is used as it is. A folder is used through its own `procwatch.toml` when it has one, else as zero-config.
+    Without either: `./procwatch.toml`, then `/etc/procwatch/procwatch.toml`. Raises UsageError or ConfigError.
+    """
+    if config is not None and directory is not None:
+        raise UsageError("a configuration file and a folder were both given", hint="give one of them")
+    if config is not None:
+        return load(config)
+    if directory is not None:
+        own = os.path.join(directory, CONFIG_NAME)
+        return load(own) if os.path.lexists(own) else zero_config(directory)
+    for candidate in (CONFIG_NAME, SYSTEM_CONFIG):
+        if os.path.lexists(candidate):
+            return load(candidate)
+    raise UsageError(
+        f"no folder was given, and there is no ./{CONFIG_NAME} and no {SYSTEM_CONFIG}",
+        hint='"procwatch run DIR" needs no configuration; "procwatch init DIR" writes one',
+    )

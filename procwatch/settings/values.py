@@ -1,0 +1,46 @@
+"""What was asked, as frozen values: everything the rest of procwatch needs to know of a configuration."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from procwatch.model import InboxSpec, Limits
+
+if TYPE_CHECKING:
+    from procwatch.imaging.recipe import Recipe
+
+LogFormat = Literal["auto", "json", "console"]
+LogLevel = Literal["debug", "info", "warning", "error"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PoolSpec:
+    """The pool of worker processes."""
+
+    workers: int
+    timeout_s: float = 120.0  # a file that renders longer is killed and fails
+    recycle_after_jobs: int = 2000  # a worker is replaced while idle after so many jobs
+    max_rss_growth_bytes: int = 300 * 1024**2  # or when its resident memory grew by more than this
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LogSpec:
+    """Where log lines go. `file` is absolute and always gets JSON; None writes to stdout alone."""
+
+    file: str | None = None
+    format: LogFormat = "auto"
+    level: LogLevel = "info"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Settings:
+    """One whole configuration. Folders are absolute; `source` is the file it came from, None for zero-config."""
+
+    source: str | None
+    state_dir: str
+    inboxes: tuple[InboxSpec, ...]
+    recipes: "Mapping[str, Recipe]"
+    pool: PoolSpec
+    limits: Limits
+    log: LogSpec
+    stop_timeout_s: float = 20.0
