@@ -1,0 +1,301 @@
+"""Every effect that delivery has on a file system, each behind one method and one fault point.
+
+Paths are absolute `str`. Folders on the way may be symbolic links (people link outboxes to other disks); the last
+component is never followed. Not defended: whoever may write an outbox can swap folders in it at any time.
+"""
+
+import contextlib
+import errno
+import os
+import secrets
+import shutil
+import stat
+from collections.abc import Iterator
+from typing import Final, Protocol
+
+from procwatch import faults
+from procwatch.delivery import sys_calls
+
+#: Files on their way to a name start like this; after a crash such a leftover may be removed by anyone.
+TEMP_PREFIX: Final = ".procwatch-tmp-"
+
+_OPEN_FLAGS: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+_CREATE_FLAGS: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_COPY_BYTES: Final = 1024 * 1024
+#: FAT keeps even seconds only: two copies of one file may differ by this much.
+_COARSEST_MTIME_NS: Final = 2_000_000_000
+#: What file systems answer that keep no modes (FAT, some SMB and FUSE mounts).
+_NO_MODES: Final = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS})
+
+
+class NotPlainFileError(ValueError):
+    """What should be a regular file with one link is something else: somebody swapped it."""
+
+
+class FsOps(Protocol):
+    """The port: RealFs here, MemoryFs in procwatch.testing. Errors are OSError, unless a method says otherwise."""
+
+    def make_dirs(self, path: str, mode: int) -> list[str]:
+        """Make `path` and its missing parents with exactly `mode`; return those made, outermost first.
+
+        Nothing is fsynced: the caller syncs the parent of each once a batch.
+        """
+
+    def rename_noreplace(self, src: str, dst: str) -> None:
+        """Rename; FileExistsError when `dst` exists, and nothing happened."""
+
+    def rename_replace(self, src: str, dst: str) -> None:
+        """Rename; what was at `dst` is gone in the same instant."""
+
+    def move_noreplace(self, src: str, dst: str) -> None:
+        """Rename, or across file systems copy, sync and remove. FileExistsError when `dst` exists.
+
+        A `dst` that holds the same bytes and time is what a crash left before `src` was removed: the move is
+        finished, not repeated. EBUSY when `src` changed while it was copied, and nothing happened.
+        """
+
+    def fsync_file(self, path: str) -> None:
+        """Make the data of a file durable."""
+
+    def fsync_dir(self, path: str) -> None:
+        """Make the names in a folder durable."""
+
+    def unlink(self, path: str, missing_ok: bool = False) -> None:
+        """Remove a file."""
+
+    def rmdir(self, path: str) -> None:
+        """Remove an empty folder."""
+
+    def write_file(self, path: str, data: bytes, mode: int) -> None:
+        """Write a small file, whole or not at all, in place of what was there; its name is not fsynced."""
+
+    def set_mode(self, path: str, mode: int) -> bool:
+        """Set the mode by descriptor; False where the file system keeps none. NotPlainFileError as is_plain_file."""
+
+    def lstat(self, path: str) -> os.stat_result | None:
+        """Return the status of `path` itself, None when there is nothing."""
+
+    def list_dir(self, path: str) -> list[str]:
+        """Return the names in a folder, sorted."""
+
+    def remove_tree(self, path: str) -> None:
+        """Remove whatever is at `path`, never following a symbolic link; nothing there is fine."""
+
+    def is_plain_file(self, path: str) -> os.stat_result:
+        """Return the status of a regular file with one link; NotPlainFileError (a ValueError) otherwise."""
+
+
+class RealFs:
+    """The file system of this machine. Has no state; may be used by any thread."""
+
+    def make_dirs(self, path: str, mode: int) -> list[str]:
+        if os.path.isdir(path):
+            return []
+        parent = os.path.dirname(path)
+        made = self.make_dirs(parent, mode) if parent != path else []
+        faults.point("fs.mkdir")
+        try:
+            os.mkdir(path, mode & 0o777)
+        except FileExistsError:
+            if not os.path.isdir(path):
+                raise
+            return made  # somebody else made it meanwhile; its mode is theirs
+        with _opened(path, os.O_DIRECTORY) as fd:
+            _set_mode(fd, mode)  # mkdir obeys the umask and ignores setgid
+        return [*made, path]
+
+    def rename_noreplace(self, src: str, dst: str) -> None:
+        faults.point("fs.rename")
+        sys_calls.rename_noreplace(src, dst)
+
+    def rename_replace(self, src: str, dst: str) -> None:
+        faults.point("fs.replace")
+        os.rename(src, dst)
+
+    def move_noreplace(self, src: str, dst: str) -> None:
+        try:
+            self.rename_noreplace(src, dst)
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise
+            self._move_across(src, dst)
+
+    def _move_across(self, src: str, dst: str) -> None:
+        with _opened(src) as source:
+            before = os.fstat(source)
+            if not stat.S_ISREG(before.st_mode):
+                raise NotPlainFileError(f"only a regular file can go to another file system: {src!a}")
+            if os.path.lexists(dst):
+                if not _is_earlier_copy(source, before, dst):
+                    raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), dst)
+            else:
+                self._copy(source, before, dst)
+        self.fsync_dir(os.path.dirname(dst))
+        now = self.lstat(src)
+        if now is not None and _same(now, before):  # else a new file took the name: it is not ours to remove
+            self.unlink(src, missing_ok=True)
+
+    def _copy(self, source: int, before: os.stat_result, dst: str) -> None:
+        faults.point("fs.copy")
+        with _temporary(os.path.dirname(dst)) as (temp, fd):
+            os.lseek(source, 0, os.SEEK_SET)
+            while block := os.read(source, _COPY_BYTES):
+                _write_all(fd, block)
+            if not _same(os.fstat(source), before):
+                raise OSError(errno.EBUSY, "it changed while it was copied", dst)
+            with contextlib.suppress(OSError):  # the owner can be kept by root only
+                os.fchown(fd, before.st_uid, before.st_gid)
+            _set_mode(fd, stat.S_IMODE(before.st_mode))
+            os.utime(fd, ns=(before.st_atime_ns, before.st_mtime_ns))
+            faults.point("fs.fsync_file")
+            os.fsync(fd)
+            self.rename_noreplace(temp, dst)
+
+    def fsync_file(self, path: str) -> None:
+        faults.point("fs.fsync_file")
+        with _opened(path) as fd:
+            os.fsync(fd)
+
+    def fsync_dir(self, path: str) -> None:
+        faults.point("fs.fsync_dir")
+        with _opened(path, os.O_DIRECTORY, follow=True) as fd:
+            try:
+                os.fsync(fd)
+            except OSError as error:
+                if error.errno != errno.EINVAL:  # SMB and some FUSE mounts cannot sync a folder
+                    raise
+
+    def unlink(self, path: str, missing_ok: bool = False) -> None:
+        faults.point("fs.unlink")
+        try:
+            os.unlink(path)
+        except FileNotFoundError:
+            if not missing_ok:
+                raise
+
+    def rmdir(self, path: str) -> None:
+        faults.point("fs.rmdir")
+        os.rmdir(path)
+
+    def write_file(self, path: str, data: bytes, mode: int) -> None:
+        faults.point("fs.write")
+        with _temporary(os.path.dirname(path)) as (temp, fd):
+            _write_all(fd, data)
+            _set_mode(fd, mode)
+            faults.point("fs.fsync_file")
+            os.fsync(fd)
+            self.rename_replace(temp, path)
+
+    def set_mode(self, path: str, mode: int) -> bool:
+        faults.point("fs.set_mode")
+        with _opened(path) as fd:
+            status = os.fstat(fd)
+            if not stat.S_ISDIR(status.st_mode):
+                _require_plain(path, status)
+            return _set_mode(fd, mode)
+
+    def lstat(self, path: str) -> os.stat_result | None:
+        try:
+            return os.lstat(path)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+    def list_dir(self, path: str) -> list[str]:
+        return sorted(os.listdir(path))
+
+    def remove_tree(self, path: str) -> None:
+        faults.point("fs.remove_tree")
+        status = self.lstat(path)
+        if status is None:
+            return
+        if not stat.S_ISDIR(status.st_mode):
+            self.unlink(path, missing_ok=True)
+            return
+        try:
+            shutil.rmtree(path)  # works by dir_fd on Linux, so a folder swapped for a link is not entered
+        except FileNotFoundError:
+            if self.lstat(path) is not None:  # something in it went away by itself, the rest is still there
+                shutil.rmtree(path)
+        except RecursionError:
+            raise OSError(errno.ENAMETOOLONG, "folders nested too deeply to be removed", path) from None
+
+    def is_plain_file(self, path: str) -> os.stat_result:
+        status = os.lstat(path)
+        _require_plain(path, status)
+        return status
+
+
+def _require_plain(path: str, status: os.stat_result) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        raise NotPlainFileError(f"not a regular file ({stat.filemode(status.st_mode)}): {path!a}")
+    if status.st_nlink != 1:
+        raise NotPlainFileError(f"{status.st_nlink} links instead of one: {path!a}")
+
+
+@contextlib.contextmanager
+def _opened(path: str, flags: int = 0, *, follow: bool = False) -> Iterator[int]:
+    try:
+        fd = os.open(path, (_OPEN_FLAGS & ~os.O_NOFOLLOW if follow else _OPEN_FLAGS) | flags)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise NotPlainFileError(f"a symbolic link: {path!a}") from error
+        raise
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+@contextlib.contextmanager
+def _temporary(folder: str) -> Iterator[tuple[str, int]]:
+    """Yield path and descriptor of a new file in `folder`; the body renames it, or it is removed."""
+    temp = os.path.join(folder, TEMP_PREFIX + secrets.token_hex(8))
+    fd = os.open(temp, _CREATE_FLAGS, 0o600)
+    try:
+        yield temp, fd
+    except BaseException:
+        with contextlib.suppress(OSError):  # the first error is the one to tell
+            os.unlink(temp)
+        raise
+    finally:
+        os.close(fd)
+
+
+def _write_all(fd: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
+
+
+def _set_mode(fd: int, mode: int) -> bool:
+    try:
+        os.fchmod(fd, mode)
+    except OSError as error:
+        if error.errno not in _NO_MODES:
+            raise
+        return False
+    return True
+
+
+def _same(one: os.stat_result, other: os.stat_result) -> bool:
+    return os.path.samestat(one, other) and (one.st_size, one.st_mtime_ns, one.st_ctime_ns) == (
+        other.st_size,
+        other.st_mtime_ns,
+        other.st_ctime_ns,
+    )
+
+
+def _is_earlier_copy(source: int, before: os.stat_result, dst: str) -> bool:
+    """Tell whether `dst` is what an interrupted move of `source` left: same size, time and bytes."""
+    there = os.lstat(dst)
+    if not stat.S_ISREG(there.st_mode) or there.st_size != before.st_size:
+        return False
+    if abs(there.st_mtime_ns - before.st_mtime_ns) > _COARSEST_MTIME_NS:
+        return False
+    with _opened(dst) as target:
+        while True:
+            block, other = os.read(source, _COPY_BYTES), os.read(target, _COPY_BYTES)
+            if block != other:
+                return False
+            if not block:
+                return True
