@@ -103,7 +103,7 @@ def _unknown(name: str) -> int:
     near = difflib.get_close_matches(name, COMMANDS, n=1)
     guess = f' Did you mean "{near[0]}"?' if near else ""
     what = "option" if name.startswith("-") else "command"
-    print(f"procwatch: there is no {what} {ascii(name)}.{guess}", file=sys.stderr)
+    print(f"procwatch: there is no {what} {name!a}.{guess}", file=sys.stderr)
     print(f"  commands: {', '.join(COMMANDS)}; options come after the command", file=sys.stderr)
     return EXIT_USAGE
 

@@ -1,12 +1,13 @@
 """What was asked, as frozen values: everything the rest of procwatch needs to know of a configuration."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from procwatch.model import InboxSpec, Limits
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from procwatch.imaging.recipe import Recipe
 
 LogFormat = Literal["auto", "json", "console"]

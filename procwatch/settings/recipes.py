@@ -1,0 +1,135 @@
+"""Recipes as they are written in a configuration: their mistakes, and the values made of them."""
+
+import string
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+from procwatch.imaging.codecs import FORMAT_NAMES
+from procwatch.imaging.recipe import DEFAULT_FORMATS, Output, Recipe, Step, output_problems, step_problems
+from procwatch.settings.document import Mistake
+from procwatch.settings.locate import Path
+from procwatch.settings.mistakes import did_you_mean
+
+if TYPE_CHECKING:
+    from procwatch.settings.schema import OutputTable, RecipeTable
+
+PLACEHOLDERS: Final = ("dir", "stem", "ext", "width", "height", "recipe")
+#: Formats that may be listed beside the usual ones. Pillow reads more, but through decoders that start other
+#: programs or that nobody has hardened (EPS, PSD, WMF, FPX, ICNS, HDF5 ...): those are never read.
+MORE_FORMATS: Final = ("JPEG2000", "PPM", "TGA", "ICO", "QOI", "DDS", "PCX", "SGI")
+_STEP_FORM: Final = '{ op = "fit", width = 2048, height = 2048 }'
+
+
+def recipe_mistakes(data: Mapping[str, Any]) -> Iterator[Mistake]:
+    """Yield what is wrong inside recipes; what the schema reports (a wrong type) is passed over in silence."""
+    for name, recipe in _tables(data.get("recipe")):
+        yield from _format_mistakes(("recipe", name, "formats"), recipe.get("formats"))
+        templates: dict[str, str] = {}
+        for output_name, output in _tables(recipe.get("output")):
+            path: Path = ("recipe", name, "output", output_name)
+            yield from _step_mistakes(path, output.get("steps"))
+            yield from _encoding_mistakes(path, output)
+            template = output.get("template") or f"{{stem}}-{output_name}.{{ext}}"
+            if isinstance(template, str):
+                for problem in template_problems(template):
+                    yield Mistake(path=(*path, "template"), message=problem)
+                other = templates.setdefault(template, output_name)
+                if other != output_name:
+                    yield Mistake(
+                        path=(*path, "template"), message=f'output "{other}" has the same; files would clash'
+                    )
+
+
+def template_problems(template: str) -> list[str]:
+    """Return what is wrong with a name template, each with what is allowed."""
+    try:
+        parts = list(string.Formatter().parse(template))
+    except ValueError:
+        return [f'"{template}" has an unpaired brace; write {{{{ and }}}} for braces themselves']
+    problems = []
+    for _, field, spec, conversion in parts:
+        if field is not None and field not in PLACEHOLDERS:
+            known = ", ".join(f"{{{name}}}" for name in PLACEHOLDERS)
+            problems.append(
+                f'no placeholder "{{{field}}}"{did_you_mean(field, PLACEHOLDERS)}; known: {known}'
+            )
+        elif spec or conversion:
+            problems.append(f"placeholder {{{field}}} takes no format; write it bare")
+    if template.startswith("/"):
+        problems.append(f'"{template}" must be relative to the outbox, without a "/" in front')
+    if any(part in ("", ".", "..") for part in template.strip("/").split("/")):
+        problems.append(f'"{template}" must not have empty parts, "." or ".." between slashes')
+    if template.endswith("/") or "\0" in template:
+        problems.append("must name a file")
+    return problems
+
+
+def build_recipe(name: str, table: "RecipeTable") -> Recipe:
+    """Return the value of a recipe table that has no mistakes."""
+    return Recipe(
+        name=name,
+        outputs=tuple(_build_output(output_name, output) for output_name, output in table.output.items()),
+        formats=DEFAULT_FORMATS if table.formats is None else tuple(table.formats),
+        resampler=table.resampler,
+    )
+
+
+def _build_output(name: str, table: "OutputTable") -> Output:
+    return Output(
+        name=name,
+        steps=tuple(
+            Step(op=step["op"], params=tuple((key, value) for key, value in step.items() if key != "op"))
+            for step in table.steps
+        ),
+        format=table.format,
+        quality=table.quality,
+        options=tuple(table.options.items()),
+        template=table.template,
+    )
+
+
+def _step_mistakes(path: Path, steps: object) -> Iterator[Mistake]:
+    for index, step in enumerate(steps if isinstance(steps, list) else []):
+        if not isinstance(step, dict):
+            continue
+        where = (*path, "steps", index)
+        op = step.get("op")
+        if not isinstance(op, str):
+            yield Mistake(path=where, message=f"a step needs `op`, as in {_STEP_FORM}")
+            continue
+        params = {key: value for key, value in step.items() if key != "op"}
+        for problem in step_problems(op, params):
+            yield Mistake(path=where, message=problem)
+
+
+def _encoding_mistakes(path: Path, output: Mapping[str, Any]) -> Iterator[Mistake]:
+    name, quality, options = output.get("format", "auto"), output.get("quality"), output.get("options", {})
+    if not isinstance(name, str) or not isinstance(options, dict):
+        return
+    if isinstance(quality, bool) or not isinstance(quality, int | None):
+        quality = None  # the schema reports it
+    problems = output_problems(name, quality, options)
+    if name not in FORMAT_NAMES:
+        problems += output_problems("auto", quality, {})  # an unknown format does not excuse the quality
+    for problem in problems:
+        key = "quality" if "quality" in problem else "format" if "output format" in problem else "options"
+        yield Mistake(path=(*path, key), message=problem)
+
+
+def _format_mistakes(path: Path, formats: object) -> Iterator[Mistake]:
+    known = (*DEFAULT_FORMATS, *MORE_FORMATS)
+    if formats == []:
+        yield Mistake(path=path, message=f"must name at least one format; known: {', '.join(known)}")
+    for index, name in enumerate(formats if isinstance(formats, list) else []):
+        if isinstance(name, str) and name not in known:
+            upper = {known_name.lower(): known_name for known_name in known}
+            guess = did_you_mean(name, upper).upper().replace("DID YOU MEAN", "did you mean")
+            yield Mistake(
+                path=(*path, index), message=f'no format "{name}"{guess}; known: {", ".join(known)}'
+            )
+
+
+def _tables(value: object) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    for name, table in value.items() if isinstance(value, dict) else ():
+        if isinstance(table, dict):
+            yield name, table
