@@ -1,0 +1,433 @@
+"""The catalogue: every event that procwatch logs and every field of it, in the words of the design."""
+
+from typing import Final
+
+from procwatch.observe.fields import (
+    ATTEMPT,
+    BYTES_IN,
+    BYTES_OUT,
+    CAUSE,
+    CONFIG,
+    DELAY_S,
+    ERROR,
+    EXIT,
+    FOLDER,
+    FORMAT,
+    FRAMES,
+    HEIGHT,
+    HINT,
+    INBOX,
+    INBOXES,
+    JOB,
+    MODE,
+    MOVED_TO,
+    NOTES,
+    ORIGINAL,
+    OUTPUTS,
+    PATH,
+    REASON,
+    RECIPE,
+    RECOVERED,
+    RUN_S,
+    SECONDS,
+    SLOT,
+    TRACEBACK,
+    TROUBLE,
+    WAIT_S,
+    WIDTH,
+    WORKER_PID,
+    WORKERS,
+    count,
+    names,
+)
+from procwatch.observe.schema import Event, Field
+
+_TERMINAL = (
+    JOB, INBOX, PATH, WORKER_PID, SLOT, ATTEMPT, RECIPE, OUTPUTS, BYTES_IN, BYTES_OUT, WAIT_S, RUN_S,
+)  # fmt: skip
+_ABOUT_SOURCE = (WIDTH, HEIGHT, FORMAT, FRAMES, CAUSE, NOTES, ORIGINAL, MOVED_TO, RECOVERED)
+_MAYBE_JOB = (JOB.optional, INBOX.optional, PATH.optional)
+
+_SERVICE: Final = (
+    Event(
+        name="service.started",
+        level="info",
+        meaning="The daemon begins; nothing is watched yet.",
+        fields=(
+            Field(name="version", type="string", meaning="of procwatch", example="1.0.0"),
+            Field(name="pid", type="integer", meaning="process id of the daemon", example=4096),
+            Field(name="python", type="string", meaning="version of the interpreter", example="3.11.7"),
+            CONFIG,
+            INBOXES,
+            WORKERS,
+            Field(
+                name="state_dir",
+                type="absolute path",
+                meaning="folder of ledger, lock and status",
+                example="/var/lib/procwatch",
+            ),
+            Field(
+                name="pillow", type="string", required=False, meaning="version of Pillow", example="13.0.0"
+            ),
+            Field(
+                name="resampler",
+                type="string",
+                required=False,
+                meaning="what resizes: simd, pillow or auto",
+                example="auto",
+            ),
+        ),
+    ),
+    Event(
+        name="service.ready",
+        level="info",
+        meaning="Every inbox is watched and the first worker has answered.",
+        fields=(SECONDS,),
+    ),
+    Event(
+        name="service.reloaded",
+        level="info",
+        meaning="A changed configuration is in force. Running jobs keep their recipe.",
+        fields=(
+            CONFIG,
+            INBOXES,
+            WORKERS,
+            names("added", "inboxes that are new", "scans"),
+            names("removed", "inboxes that are no longer watched", "old"),
+            names("changed", "parts that changed", "recipe.web"),
+        ),
+    ),
+    Event(
+        name="service.stopping",
+        level="info",
+        meaning="No new work is taken; running jobs may finish.",
+        fields=(
+            REASON,
+            count("running", "jobs that run now", 2),
+            Field(
+                name="timeout_s",
+                type="number",
+                unit="seconds",
+                meaning="grace for the running jobs",
+                example=20.0,
+            ),
+        ),
+        values={"reason": "SIGTERM"},
+    ),
+    Event(
+        name="service.stopped",
+        level="info",
+        meaning="The last line of an orderly end.",
+        fields=(
+            Field(
+                name="seconds",
+                type="number",
+                unit="seconds",
+                meaning="how long the daemon ran",
+                example=86400.5,
+            ),
+            count("done", "files done in this run", 1204),
+            count("failed", "files failed in this run", 3),
+            count("waiting", "files left in the inboxes for the next start", 0).optional,
+            count("log_lines_lost", "log lines that a full disk or a gone reader cost", 0, "lines").optional,
+        ),
+    ),
+    Event(
+        name="config.rejected",
+        level="error",
+        meaning="A reload found mistakes; the configuration before it stays in force.",
+        fields=(CONFIG, REASON, names("mistakes", "each mistake", "inbox[0].path: missing"), HINT),
+        values={"reason": "1 mistake", "mistakes": ['[pool] worker: unknown key, did you mean "workers"?']},
+    ),
+    Event(
+        name="recovery.finished",
+        level="info",
+        meaning="What the run before this one left unfinished is in order again.",
+        fields=(
+            count("rolled_forward", "jobs whose publishing was completed", 1, "jobs"),
+            count("requeued", "jobs that were running and will run again", 2, "jobs"),
+            count("swept", "staging folders that were removed", 2, "folders"),
+            count("suspects", "requeued jobs that will run alone", 0, "jobs").optional,
+            SECONDS.optional,
+        ),
+    ),
+)
+
+_WATCHING: Final = (
+    Event(
+        name="watch.started",
+        level="info",
+        meaning="An inbox is watched; files may be dropped.",
+        fields=(
+            INBOX,
+            FOLDER,
+            MODE,
+            Field(
+                name="recursive",
+                type="boolean",
+                required=False,
+                meaning="subfolders are watched too",
+                example=True,
+            ),
+            REASON.optional,
+        ),
+    ),
+    Event(
+        name="watch.lost",
+        level="warning",
+        meaning="An inbox can no longer be watched. procwatch keeps trying, and scans when it is back.",
+        fields=(INBOX, REASON, FOLDER.optional, HINT),
+        values={"reason": "the folder was removed or unmounted"},
+    ),
+    Event(
+        name="watch.restored",
+        level="info",
+        meaning="A lost inbox is watched again and will be scanned.",
+        fields=(INBOX, REASON.optional, FOLDER.optional, MODE.optional, SECONDS.optional),
+        values={"seconds": 31.2},
+    ),
+    Event(
+        name="watch.overflowed",
+        level="warning",
+        meaning="The kernel dropped events; a scan finds what they were about, nothing is lost.",
+        fields=(INBOX, REASON.optional, HINT),
+    ),
+    Event(
+        name="scan.finished",
+        level="debug",
+        also=("info", "warning"),
+        meaning="A pass over an inbox ended. At info for the first one, at warning where folders could not be read.",
+        fields=(
+            INBOX,
+            count("found", "files there that may become jobs", 12),
+            SECONDS,
+            Field(
+                name="cause",
+                type="string",
+                meaning="why it ran: start, rescan, overflow, restored or request",
+                example="rescan",
+            ),
+            count("missed", "files that no event had announced", 0).optional,
+            count("errors", "folders that could not be read", 0, "folders").optional,
+            REASON.optional,
+        ),
+    ),
+    Event(
+        name="file.ignored",
+        level="debug",
+        also=("info", "warning"),
+        meaning="An entry will not become a job. At debug for ignored names, at warning, once, for what looks like a mistake.",
+        fields=(
+            INBOX,
+            PATH,
+            REASON,
+            Field(
+                name="kind",
+                type="string",
+                meaning="file, symlink, fifo, socket, device, directory, unreadable, missing or error",
+                example="fifo",
+            ),
+            Field(
+                name="rule",
+                type="string",
+                required=False,
+                meaning="the pattern that matched",
+                example="*.tmp",
+            ),
+            HINT,
+        ),
+        values={"path": "queue.jpg", "reason": "a named pipe is not a picture"},
+    ),
+    Event(
+        name="intake.paused",
+        level="warning",
+        also=("info",),
+        meaning="No new jobs start; running ones end. Without `inbox` this holds for all.",
+        fields=(REASON, INBOX.optional, TROUBLE.optional, FOLDER.optional, HINT),
+        values={"inbox": "inbox", "error": "ENOSPC"},
+    ),
+    Event(
+        name="intake.resumed",
+        level="info",
+        meaning="Jobs start again.",
+        fields=(REASON, INBOX.optional, SECONDS.optional),
+        values={"reason": "there is space again", "inbox": "inbox", "seconds": 64.0},
+    ),
+)
+
+_JOBS: Final = (
+    Event(
+        name="job.queued",
+        level="debug",
+        meaning="A settled file waits for a worker.",
+        fields=(JOB, INBOX, PATH, RECIPE, ATTEMPT.optional, BYTES_IN.optional, CAUSE),
+        values={"cause": "closed"},
+    ),
+    Event(
+        name="job.started",
+        level="debug",
+        meaning="A worker has the file.",
+        fields=(JOB, INBOX, PATH, WORKER_PID, SLOT, ATTEMPT, RECIPE, WAIT_S.optional),
+    ),
+    Event(
+        name="job.done",
+        level="info",
+        also=("warning",),
+        meaning="The outputs are published. One of the two terminal lines of a file; at warning when the original is stuck.",
+        fields=(*_TERMINAL, *_ABOUT_SOURCE, REASON.optional, HINT),
+        values={"width": 4032, "height": 3024, "format": "JPEG", "original": "archived"},
+    ),
+    Event(
+        name="job.failed",
+        level="error",
+        meaning="The file cannot be rendered and is in the failed folder beside NAME.error.json. The other terminal line.",
+        fields=(*_TERMINAL, ERROR, REASON, *_ABOUT_SOURCE, HINT, TRACEBACK),
+        values={
+            "outputs": [],
+            "bytes_out": 0,
+            "reason": "the file ends before the picture does",
+            "original": "failed",
+        },
+    ),
+    Event(
+        name="job.retrying",
+        level="warning",
+        also=("info", "debug"),
+        meaning="An attempt did not end the job; there will be another one.",
+        fields=(
+            JOB, INBOX, PATH, ATTEMPT, TROUBLE, REASON, DELAY_S, WORKER_PID.optional, SLOT.optional, RECIPE.optional,
+            RUN_S.optional, HINT, TRACEBACK,
+        ),
+        values={"error": "worker-crashed", "reason": "the worker died by SIGSEGV", "worker_pid": 4102, "slot": 1},
+    ),
+    Event(
+        name="job.vanished",
+        level="info",
+        meaning="Somebody removed the file before its job ended; nothing was published.",
+        fields=(JOB, INBOX, PATH, ATTEMPT.optional, WORKER_PID.optional, SLOT.optional, REASON.optional),
+    ),
+)  # fmt: skip
+
+_MACHINERY: Final = (
+    Event(
+        name="pool.worker_started",
+        level="info",
+        also=("debug",),
+        meaning="A worker process answered.",
+        fields=(
+            SLOT,
+            WORKER_PID,
+            SECONDS,
+            NOTES,
+            Field(
+                name="resampler",
+                type="string",
+                required=False,
+                meaning="what resizes: simd or pillow",
+                example="simd",
+            ),
+        ),
+        values={"resampler": "simd"},
+    ),
+    Event(
+        name="pool.worker_lost",
+        level="warning",
+        meaning="A worker process died or was stopped over its timeout; another takes its slot.",
+        fields=(SLOT, WORKER_PID, EXIT, REASON, *_MAYBE_JOB),
+        values={"reason": "over its timeout of 120 s", "job": JOB.example},
+    ),
+    Event(
+        name="pool.worker_recycled",
+        level="info",
+        also=("debug",),
+        meaning="An idle worker was replaced on purpose.",
+        fields=(
+            SLOT,
+            WORKER_PID,
+            count("jobs", "jobs that it had done", 2000, "jobs"),
+            REASON,
+            Field(
+                name="rss_bytes",
+                type="integer",
+                unit="bytes",
+                required=False,
+                meaning="its resident memory",
+                example=341835776,
+            ),
+        ),
+        values={"reason": "grew by more than 300 MiB", "rss_bytes": 341835776},
+    ),
+    Event(
+        name="pool.degraded",
+        level="error",
+        meaning="Fresh workers die on the built-in canary image too: nothing is charged to files, nothing moves.",
+        fields=(REASON, count("deaths", "worker deaths that led to it", 5, "workers").optional, HINT),
+        values={"reason": "5 workers died within 60 s and the canary image failed"},
+    ),
+    Event(
+        name="pool.recovered",
+        level="info",
+        meaning="The canary image was rendered again; work goes on.",
+        fields=(SECONDS.optional, REASON.optional),
+        values={"seconds": 92.0},
+    ),
+    Event(
+        name="ledger.reset",
+        level="error",
+        also=("warning",),
+        meaning="The ledger could not be read and was begun anew; the damaged one was set aside.",
+        fields=(
+            REASON,
+            Field(
+                name="path",
+                type="absolute path",
+                meaning="the ledger",
+                example="/var/lib/procwatch/ledger.sqlite",
+            ),
+            Field(
+                name="kept_as",
+                type="absolute path",
+                required=False,
+                meaning="where the damaged one is",
+                example="/var/lib/procwatch/ledger.sqlite.damaged",
+            ),
+            HINT,
+        ),
+        values={"reason": "database disk image is malformed"},
+    ),
+    Event(
+        name="sandbox.reduced",
+        level="warning",
+        also=("info",),
+        meaning="A protection of the workers is not available here; work goes on without it.",
+        fields=(REASON, names("missing", "protections that are missing", "landlock"), HINT),
+        values={"reason": "the kernel has no Landlock", "missing": ["landlock"]},
+    ),
+    Event(
+        name="hook.failed",
+        level="warning",
+        meaning="A command that the configuration asked for failed; files are not affected.",
+        fields=(
+            Field(name="hook", type="string", meaning="which one: done, failed or drained", example="done"),
+            REASON,
+            *_MAYBE_JOB,
+            EXIT.optional,
+            SECONDS.optional,
+            HINT,
+        ),
+        values={"reason": "exit status 1", "exit": "1"},
+    ),
+    Event(
+        name="log.foreign",
+        level="warning",
+        also=("info", "error", "critical"),
+        meaning="A library, a Python warning or an uncaught error said something.",
+        fields=(
+            Field(name="logger", type="string", meaning="who", example="watchdog.observers.inotify_c"),
+            Field(name="message", type="string", meaning="what", example="Inotify queue overflowed"),
+            TRACEBACK,
+        ),
+    ),
+)
+
+ALL: Final = _SERVICE + _WATCHING + _JOBS + _MACHINERY
