@@ -19,7 +19,7 @@ DEFAULT_FORMATS: Final = ("JPEG", "PNG", "WEBP", "AVIF", "GIF", "TIFF", "BMP", "
 #: Part of every recipe's hash: raise it when a change of this package makes other pixels from the same recipe.
 PIXELS_VERSION: Final = 1
 
-Resampler = Literal["auto", "simd", "pillow"]
+ResamplerChoice = Literal["auto", "simd", "pillow"]
 Value = int | float | str | bool
 Pairs = tuple[tuple[str, Value], ...]
 
@@ -58,7 +58,7 @@ class Recipe:
     name: str
     outputs: tuple[Output, ...]
     formats: tuple[str, ...] = DEFAULT_FORMATS
-    resampler: Resampler = "auto"
+    resampler: ResamplerChoice = "auto"
 
     @cached_property
     def hash(self) -> str:

@@ -1,0 +1,219 @@
+"""Opening: from bytes of unknown origin to a header that passed every limit, then to pixels; every failure gets its code."""
+
+import contextlib
+import importlib
+import io
+import os
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import BinaryIO, Final
+
+from PIL import Image, UnidentifiedImageError
+
+from procwatch.errors import ImageError
+from procwatch.imaging import sniff
+from procwatch.imaging.geometry import Size
+from procwatch.imaging.metadata import orientation_of, upright_size
+from procwatch.model import Limits
+from procwatch.units import format_size
+
+#: What Pillow calls a JPEG with several pictures, which its JPEG plug-in turns into by itself.
+_ALSO: Final = {"JPEG": ("MPO",)}
+
+#: Modules that Pillow's preinit() does not import; a worker imports them before it locks itself up.
+_PLUGINS: Final = {
+    "AVIF": "PIL.AvifImagePlugin",
+    "TIFF": "PIL.TiffImagePlugin",
+    "WEBP": "PIL.WebPImagePlugin",
+    "JPEG2000": "PIL.Jpeg2KImagePlugin",
+}
+
+HEIC_HINT: Final = "install the extra: pip install 'procwatch[heic]'"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Header:
+    """An opened picture, not yet decoded. `size` is upright."""
+
+    image: Image.Image
+    format: str
+    frames: int
+    orientation: int
+    size: Size
+    profile: bytes | None
+
+
+def load_plugins(formats: tuple[str, ...]) -> None:
+    """Import what reads these formats. HEIF stays unknown where its extra is not installed."""
+    Image.preinit()
+    for name in formats:
+        if name == "HEIF":
+            _load_heif()
+        elif name in _PLUGINS:
+            importlib.import_module(_PLUGINS[name])
+        elif name not in Image.OPEN:
+            Image.init()
+
+
+def _load_heif() -> None:
+    if "HEIF" in Image.OPEN:
+        return
+    try:
+        import pi_heif
+    except ImportError:
+        return
+    # One thread: there is a worker for each CPU already.
+    pi_heif.register_heif_opener(thumbnails=False, decode_threads=1)
+
+
+def open_header(source: BinaryIO, formats: tuple[str, ...], limits: Limits) -> Header:
+    """Read the header and check every limit. Raises ImageError."""
+    prefix = _checked_prefix(source, limits)
+    load_plugins(formats)
+    readable = [name for name in formats if name in Image.OPEN]
+    with _guarded(source, prefix, formats, limits):
+        image = Image.open(source, formats=readable)
+        pillow_format = str(image.format)
+        if pillow_format not in {*readable, *(also for name in readable for also in _ALSO.get(name, ()))}:
+            raise ImageError("unsupported-format", f"{pillow_format} is not among the formats allowed here")
+        frames = _frames(image)
+        if frames > limits.max_frames:
+            raise ImageError("too-many-frames", f"{frames} frames, allowed are {limits.max_frames}")
+        orientation = orientation_of(image)
+        return Header(
+            image=image,
+            format=pillow_format,
+            frames=frames,
+            orientation=orientation,
+            size=upright_size(image.size, orientation),
+            profile=image.info.get("icc_profile") or None,
+        )
+
+
+def load_pixels(
+    header: Header, source: BinaryIO, formats: tuple[str, ...], limits: Limits, *, draft: int
+) -> float:
+    """Decode, JPEG by `draft` smaller. Return how many decoded pixels there are for one of the header's."""
+    image = header.image
+    scale = 1
+    with _guarded(source, b"", formats, limits):
+        if draft > 1:
+            # Floor: a ceiling would let draft() pick the next smaller factor on sizes that do not divide evenly.
+            drafted = image.draft(None, (max(1, image.width // draft), max(1, image.height // draft)))
+            scale = _scale(drafted, header)
+        image.load()
+    return 1 / scale
+
+
+def _scale(drafted: tuple[str, tuple[int, int, float, float]] | None, header: Header) -> int:
+    """Read the factor off the box that draft() returns: the decoded picture may be up to a pixel larger than the box."""
+    if drafted is None:
+        return 1
+    stored = upright_size(header.size, header.orientation)
+    return round(stored[0] / drafted[1][2])
+
+
+def _checked_prefix(source: BinaryIO, limits: Limits) -> bytes:
+    size = source.seek(0, os.SEEK_END)
+    source.seek(0)
+    if size > limits.max_bytes:
+        raise ImageError("too-large", f"{format_size(size)}, allowed are {format_size(limits.max_bytes)}")
+    prefix = source.read(sniff.PREFIX_BYTES)
+    source.seek(0)
+    if not prefix:
+        raise ImageError("not-an-image", "the file is empty")
+    canvas = sniff.webp_canvas(prefix) if sniff.kind_of(prefix) == "WEBP" else None
+    if canvas is not None:
+        check_pixels(canvas, limits)
+    return prefix
+
+
+def check_pixels(size: Size, limits: Limits) -> None:
+    """Raise too-many-pixels for a size beyond the limit."""
+    if size[0] * size[1] > limits.max_pixels:
+        raise ImageError(
+            "too-many-pixels",
+            f"{size[0]} x {size[1]} are {size[0] * size[1]:,} pixels, allowed are {limits.max_pixels:,}",
+        )
+
+
+def _frames(image: Image.Image) -> int:
+    try:
+        return int(getattr(image, "n_frames", 1))
+    except (OSError, ValueError, SyntaxError, EOFError):
+        return 1  # damaged behind the first frame, which is the one that is used
+
+
+@contextlib.contextmanager
+def _guarded(source: BinaryIO, prefix: bytes, formats: tuple[str, ...], limits: Limits) -> Iterator[None]:
+    """Give everything that Pillow raises or warns of its stable code."""
+    before = Image.MAX_IMAGE_PIXELS
+    Image.MAX_IMAGE_PIXELS = limits.max_pixels
+    try:
+        with warnings.catch_warnings():
+            # Pillow warns of odd metadata, which nobody can act on; only its bomb warning decides anything.
+            warnings.simplefilter("ignore")
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            yield
+    except ImageError:
+        raise
+    except UnidentifiedImageError:
+        raise _unidentified(source, prefix, formats) from None
+    except Exception as error:
+        raise classified(error) from error
+    finally:
+        Image.MAX_IMAGE_PIXELS = before
+
+
+def _unidentified(source: BinaryIO, prefix: bytes, formats: tuple[str, ...]) -> ImageError:
+    """Say why no allowed format took the file."""
+    kind = sniff.kind_of(prefix)
+    if kind is None:
+        return ImageError("not-an-image", "the content is not of any image format")
+    if kind == "HEIF" and (kind not in formats or kind not in Image.OPEN):
+        why = "HEIC needs an extra" if kind in formats else "HEIC is not among the formats allowed here"
+        return ImageError("format-not-enabled", f"{why}; {HEIC_HINT}")
+    if kind not in formats:
+        return ImageError("unsupported-format", f"{kind} is not among the formats allowed here")
+    return _why_refused(source, kind)
+
+
+def _why_refused(source: BinaryIO, kind: str) -> ImageError:
+    """Ask the plug-in itself: Image.open() drops the reason for which a plug-in refused a file of its own kind."""
+    source.seek(0)
+    factory = Image.OPEN[kind][0]
+    try:
+        factory(io.BytesIO(source.read(1 << 20)), "")
+    except Exception as error:  # noqa: BLE001 (the reason is all that is wanted)
+        return classified(error, kind=kind)
+    return ImageError("truncated", f"the {kind} data is damaged")
+
+
+_UNSUPPORTED_WORDS: Final = (
+    "unsupported",
+    "not supported",
+    "unknown",
+    "cannot handle",
+    "not implemented",
+    "unhandled",
+)
+_LIMIT_WORDS: Final = ("too large", "too much memory", "max_text", "exceeds limit")
+
+
+def classified(error: Exception, *, kind: str = "") -> ImageError:
+    """Map what a decoder raises to a stable code. Damage counts as `truncated`: a file still being written looks the same."""
+    text = str(error) or type(error).__name__
+    reason = f"{kind}: {text}" if kind else text
+    if isinstance(error, Image.DecompressionBombError | Image.DecompressionBombWarning):
+        return ImageError("too-many-pixels", text)
+    if isinstance(error, MemoryError):
+        return ImageError("out-of-memory", "decoding needed more memory than a worker may use")
+    if isinstance(error, OSError) and error.errno is not None:
+        return ImageError("not-readable", f"reading failed: {os.strerror(error.errno)}")
+    lowered = text.lower()
+    if any(word in lowered for word in _LIMIT_WORDS):
+        return ImageError("too-large", reason)
+    if isinstance(error, NotImplementedError) or any(word in lowered for word in _UNSUPPORTED_WORDS):
+        return ImageError("unsupported-format", reason)
+    return ImageError("truncated", f"the picture is cut off or damaged ({reason})")

@@ -1,0 +1,160 @@
+"""Rendering one file: one decode, one resample an output, encode, fsync into staging."""
+
+import functools
+import os
+from collections.abc import Iterable
+from typing import BinaryIO
+
+from PIL import Image
+
+from procwatch.errors import ImageError
+from procwatch.imaging import plan as planner
+from procwatch.imaging.codecs import Codec, codec_for
+from procwatch.imaging.color import drop_opaque_alpha, to_resampleable, to_srgb
+from procwatch.imaging.decode import Header, load_pixels, load_plugins, open_header
+from procwatch.imaging.encode import encode
+from procwatch.imaging.geometry import Box, Geometry
+from procwatch.imaging.metadata import stored_box, turn_upright, upright_size
+from procwatch.imaging.operation import GeometryOperation, with_defaults
+from procwatch.imaging.operations import OPERATIONS
+from procwatch.imaging.recipe import Output, Recipe, ResamplerChoice, Step
+from procwatch.imaging.resample import Resampler
+from procwatch.model import Limits, Rendered, Staged
+
+
+def render(source: BinaryIO, recipe: Recipe, limits: Limits, staging: str) -> Rendered:
+    """Make every output of the recipe in the folder `staging`, named by the output's index: "0.jpg", "1.webp".
+
+    Raises ImageError for what is wrong with the file, and OSError, untouched, for what is wrong with the folder.
+    """
+    header = open_header(source, recipe.formats, limits)
+    with header.image:
+        try:
+            return _render(header, source, recipe, limits, staging)
+        except MemoryError:
+            raise ImageError("out-of-memory", "rendering needed more memory than a worker may use") from None
+
+
+def _render(header: Header, source: BinaryIO, recipe: Recipe, limits: Limits, staging: str) -> Rendered:
+    plan = planner.plan(recipe.outputs, header.size, can_draft=header.format in {"JPEG", "MPO"})
+    scale = load_pixels(header, source, recipe.formats, limits, draft=plan.draft)
+    work = _Work(header, to_resampleable(header.image), scale, resampler_for(recipe.resampler))
+    pictures: dict[int, Image.Image] = {}
+    staged: dict[int, Staged] = {}
+    geometries = {task.index: task.geometry for task in plan.tasks}
+    for task in plan.tasks:
+        if task.parent is None:
+            picture = work.from_source(task.geometry)
+        else:
+            box = planner.relative_box(task.geometry.box, geometries[task.parent])
+            picture = work.resampler.resample(pictures[task.parent], box, task.geometry.size)
+        pictures[task.index] = picture
+        output = recipe.outputs[task.index]
+        staged[task.index] = _stage(_rest(picture, task.rest, work.resampler), task.index, output, staging)
+    return Rendered(
+        renditions=tuple(staged[index] for index in sorted(staged)),
+        width=header.size[0],
+        height=header.size[1],
+        format=header.format,
+        frames=header.frames,
+        notes={"profile": work.profile_note} if work.profile_note else {},
+    )
+
+
+class _Work:
+    """The decoded source of one job and what it takes to make finished pictures from it."""
+
+    def __init__(self, header: Header, pixels: Image.Image, scale: float, resampler: Resampler) -> None:
+        self.header = header
+        self.pixels = drop_opaque_alpha(pixels)
+        self.scale = scale
+        self.resampler = resampler
+        self.profile_note = ""
+
+    def from_source(self, geometry: Geometry) -> Image.Image:
+        """Shrink first, while the rest is still cheap; then turn upright and convert to sRGB."""
+        box = self._decoded_box(geometry.box)
+        size = upright_size(geometry.size, self.header.orientation)
+        small = self.resampler.resample(self.pixels, box, size)
+        upright = turn_upright(small, self.header.orientation)
+        picture, note = to_srgb(upright, self.header.profile)
+        self.profile_note = self.profile_note or note
+        return drop_opaque_alpha(picture)
+
+    def _decoded_box(self, box: Box) -> Box:
+        left, top, right, bottom = stored_box(box, self.header.size, self.header.orientation)
+        width, height = self.pixels.size
+        return (
+            max(0.0, left * self.scale),
+            max(0.0, top * self.scale),
+            min(float(width), right * self.scale),
+            min(float(height), bottom * self.scale),
+        )
+
+
+def _rest(picture: Image.Image, steps: Iterable[Step], resampler: Resampler) -> Image.Image:
+    """Do the steps from the first pixel operation on, one by one."""
+    for step in steps:
+        operation = OPERATIONS[step.op]
+        values = with_defaults(operation.params, step.params)
+        if isinstance(operation, GeometryOperation):
+            geometry = operation.apply(Geometry.whole(picture.size), values)
+            picture = resampler.resample(picture, geometry.box, geometry.size)
+        else:
+            picture = operation.apply(picture, values)
+    return picture
+
+
+def _stage(picture: Image.Image, index: int, output: Output, staging: str) -> Staged:
+    codec: Codec = codec_for(output.format, has_alpha=picture.mode == "RGBA", size=picture.size)
+    name = f"{index}.{codec.ext}"
+    data = encode(picture, output, codec)
+    return Staged(
+        output=output.name,
+        file=name,
+        ext=codec.ext,
+        width=picture.width,
+        height=picture.height,
+        size=len(data),
+        inode=_write(os.path.join(staging, name), data),
+    )
+
+
+def _write(path: str, data: bytes) -> int:
+    """Write a new file to the disk itself and return its inode."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    with open(os.open(path, flags, 0o600), "wb", buffering=0) as file:
+        rest = memoryview(data)
+        while rest:
+            rest = rest[file.write(rest) :]
+        os.fsync(file.fileno())
+        return os.fstat(file.fileno()).st_ino
+
+
+@functools.lru_cache(maxsize=3)
+def resampler_for(wanted: ResamplerChoice) -> Resampler:
+    """Return the process's resampler, checked against Pillow once."""
+    return Resampler(wanted)
+
+
+def warm_up(recipes: Iterable[Recipe]) -> dict[str, str]:
+    """Import and try, once in a worker and before it locks itself up, all that the recipes will need.
+
+    Returns notes: `resampler` is "simd" or "pillow", `resampler_note` says why where "simd" could have been.
+    """
+    notes: dict[str, str] = {}
+    for recipe in recipes:
+        load_plugins(recipe.formats)
+        resampler = resampler_for(recipe.resampler)
+        notes["resampler"] = resampler.engine
+        if resampler.note:
+            notes["resampler_note"] = resampler.note
+        for output in recipe.outputs:
+            _try_encoder(output)
+    return notes
+
+
+def _try_encoder(output: Output) -> None:
+    for mode in ("RGB", "RGBA"):
+        picture = Image.new(mode, (16, 16))
+        encode(picture, output, codec_for(output.format, has_alpha=mode == "RGBA", size=picture.size))

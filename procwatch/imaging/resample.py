@@ -1,0 +1,112 @@
+"""Resampling with Lanczos3: the SIMD resampler where it can, Pillow where it cannot, the same picture from both."""
+
+import resource
+from typing import Any, Final, Literal
+
+from PIL import Image, ImageChops, ImageStat
+
+from procwatch.imaging.geometry import Box, Size
+
+Engine = Literal["simd", "pillow"]
+
+#: Modes that cykooz-resizer 4 takes and that we hand over; RGBA goes through premultiplied RGBa.
+_SIMD_MODES: Final = frozenset(("RGB", "RGBa", "CMYK", "L"))
+
+#: Address space that must stay free beside the resampler's own buffers; it aborts the process instead of raising.
+_HEADROOM_BYTES: Final = 32 * 1024**2
+
+#: A resampler keeps its buffer for the next picture (saves the page faults); one that grew beyond this is dropped.
+_KEEP_BUFFER_BYTES: Final = 64 * 1024**2
+
+#: Largest mean difference, of 255, between the two engines on the check picture: 0.2 is usual, a broken one is far off.
+_CHECK_MEAN: Final = 1.0
+
+
+class Resampler:
+    """Resamples with one engine, chosen once; `note` says why it is not the fast one."""
+
+    def __init__(self, wanted: Literal["auto", "simd", "pillow"] = "auto") -> None:
+        self.engine: Engine = "pillow"
+        self.note = ""
+        if wanted == "pillow":
+            return
+        try:
+            self._load_simd()
+            difference = _difference_on_check_picture(self._simd)
+        except Exception as error:  # noqa: BLE001 (whatever is wrong with the wheel, Pillow can do the work)
+            self.note = f"{type(error).__name__}: {error}"
+            return
+        if difference > _CHECK_MEAN:
+            self.note = f"differs from Pillow by {difference:.1f} of 255 on the check picture"
+            return
+        self.engine = "simd"
+
+    def resample(self, image: Image.Image, box: Box, size: Size) -> Image.Image:
+        """Return a new image of the box at the size; the mode is kept. RGBA is premultiplied on the way."""
+        if size == image.size and box == (0.0, 0.0, float(size[0]), float(size[1])):
+            return image
+        if image.mode == "RGBA":
+            return self._resample_plain(image.convert("RGBa"), box, size).convert("RGBA")
+        return self._resample_plain(image, box, size)
+
+    def _resample_plain(self, image: Image.Image, box: Box, size: Size) -> Image.Image:
+        if (
+            self.engine == "simd"
+            and image.mode in _SIMD_MODES
+            and has_headroom(working_bytes(image, box, size))
+        ):
+            return self._simd(image, box, size)
+        return image.resize(size, Image.Resampling.LANCZOS, box=box)
+
+    def _load_simd(self) -> None:
+        import cykooz_resizer
+
+        self._lib: Any = cykooz_resizer
+        self._algorithm = cykooz_resizer.ResizeAlg.convolution(cykooz_resizer.FilterType.lanczos3)
+        self._resizer = cykooz_resizer.Resizer()
+
+    def _simd(self, image: Image.Image, box: Box, size: Size) -> Image.Image:
+        left, top, right, bottom = box
+        options = self._lib.ResizeOptions(
+            resize_alg=self._algorithm, crop_box=self._lib.CropBox(left, top, right - left, bottom - top)
+        )
+        result = Image.new(image.mode, size)
+        self._resizer.resize_pil(image, result, options)
+        if working_bytes(image, box, size) > _KEEP_BUFFER_BYTES:
+            self._resizer = self._lib.Resizer()
+        return result
+
+
+def working_bytes(image: Image.Image, box: Box, size: Size) -> int:
+    """Return how much the resampler allocates: rows narrowed to the new width, and the result."""
+    pixel_bytes = 1 if image.mode == "L" else 4
+    rows = min(image.height, int(box[3] - box[1]) + 1)
+    return size[0] * (rows + size[1]) * pixel_bytes
+
+
+def has_headroom(needed_bytes: int) -> bool:
+    """Say whether an allocation fits under RLIMIT_AS; always where no limit is set.
+
+    Rust aborts (SIGABRT) where Pillow raises MemoryError, so a worker would die of what is only a big picture.
+    """
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if limit == resource.RLIM_INFINITY:
+        return True
+    with open("/proc/self/statm", "rb") as statm:
+        used = int(statm.read().split()[0]) * resource.getpagesize()
+    return used + needed_bytes + _HEADROOM_BYTES <= limit
+
+
+def _difference_on_check_picture(simd: Any) -> float:
+    """Return the mean difference between the engines on a small picture with edges and gradients, in every mode."""
+    ramp = Image.radial_gradient("L").resize((97, 61))
+    edges = Image.effect_noise((97, 61), 40)
+    picture = Image.merge(
+        "CMYK", (ramp, edges, ImageChops.invert(ramp), ramp.transpose(Image.Transpose.ROTATE_180))
+    )
+    box, size = (1.25, 2.5, 95.5, 60.0), (31, 17)
+    worst = 0.0
+    for sample in (picture, ramp, Image.merge("RGB", picture.split()[:3])):
+        other = sample.resize(size, Image.Resampling.LANCZOS, box=box)
+        worst = max(worst, *ImageStat.Stat(ImageChops.difference(simd(sample, box, size), other)).mean)
+    return worst
