@@ -1,0 +1,116 @@
+"""Make watchdog's inotify machinery quiet, honest about losses, and deaf to our own moves.
+
+Only public names of watchdog 7 are overridden: `InotifyFD.add_callback`, `InotifyFD.handle_event` and
+`get_event_mask_from_filter`.
+"""
+
+import errno
+import os
+import warnings
+from collections.abc import Callable
+from typing import Final
+
+from watchdog.observers.inotify import InotifyFullEmitter
+from watchdog.observers.inotify_c import (
+    CallbackId,
+    InotifyConstants,
+    InotifyEvent,
+    InotifyFD,
+    Mask,
+    WatchCallback,
+    WatchDescriptor,
+)
+
+#: Folders that could not be watched are remembered by name up to this number, for the message only.
+_MAX_REMEMBERED: Final = 1000
+
+
+class ArrivalEmitter(InotifyFullEmitter):
+    """Reports renames into place as such, and leaves out the events of files that are moved away.
+
+    Our own move of an original to the archive would be a move-out without its counterpart, and watchdog holds every
+    later event for 0.5 s to wait for that.
+    """
+
+    def get_event_mask_from_filter(self) -> Mask:
+        """Return the kernel's mask without IN_MOVED_FROM."""
+        return Mask(super().get_event_mask_from_filter() & ~InotifyConstants.IN_MOVED_FROM)
+
+
+class CarefulInotifyFD(InotifyFD):
+    """An inotify instance of one inbox that tells what watchdog keeps to itself.
+
+    `on_lost` is called on its thread after events were lost. `root_lost`: the kernel removed the watch on the inbox
+    (deleted or unmounted). `unwatched`: folders on which the kernel refused a watch, with the errno.
+    """
+
+    def __init__(self, root: bytes, on_lost: Callable[[], None]) -> None:
+        """Open an inotify instance for `root`. Raises OSError (EMFILE: too many instances)."""
+        super().__init__()
+        self.root_lost = False
+        self.unwatched: dict[bytes, int] = {}
+        self.on_lost = on_lost
+        self._root = root
+        self._root_wd: WatchDescriptor | None = None
+        self._shields: dict[CallbackId, _Shield] = {}
+
+    def add_callback(
+        self, path: bytes, mask: Mask, callback: WatchCallback, id_: CallbackId
+    ) -> WatchDescriptor:
+        """Watch `path`. Raises OSError, also for EACCES, which watchdog takes for success."""
+        shield = self._shields.setdefault(id_, _Shield(callback, self))
+        try:
+            wd = super().add_callback(path, mask, shield, id_)
+            if wd == -1:
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), os.fsdecode(path))
+        except OSError as error:
+            if error.errno in {errno.ENOSPC, errno.EACCES} and len(self.unwatched) < _MAX_REMEMBERED:
+                self.unwatched[path] = error.errno
+            raise
+        self.unwatched.pop(path, None)
+        if path == self._root:
+            self._root_wd = wd
+        return wd
+
+    def handle_event(self, event: InotifyEvent) -> None:
+        """Pass the event on, and say so when it is the kernel's note that its queue was full."""
+        super().handle_event(event)
+        if event.is_queue_overflow:
+            self.on_lost()
+
+    def watch_removed(self, wd: WatchDescriptor) -> None:
+        """Take note that the kernel removed a watch."""
+        if wd == self._root_wd:
+            self.root_lost = True
+
+
+class _Shield:
+    """Stands between watchdog's inotify thread and its watch group.
+
+    An exception there would end the thread silently; here it is one lost event. And the text of watchdog's warnings
+    is the repr of every callback: a group's repr is its whole table of watches, this one's is short.
+    """
+
+    def __init__(self, group: WatchCallback, instance: CarefulInotifyFD) -> None:
+        self._group, self._instance = group, instance
+
+    def on_event(self, event: InotifyEvent) -> None:
+        try:
+            self._group.on_event(event)
+        except Exception:  # noqa: BLE001 (whatever it is, the thread must live and a scan must follow)
+            self._instance.on_lost()
+
+    def on_watch_deleted(self, wd: WatchDescriptor) -> None:
+        self._instance.watch_removed(wd)
+        try:
+            self._group.on_watch_deleted(wd)
+        except Exception:  # noqa: BLE001 (as above)
+            self._instance.on_lost()
+
+    def on_queue_overflow(self) -> None:
+        self._group.on_queue_overflow()
+
+
+def silence_watchdog_warnings() -> None:
+    """Drop the RuntimeWarning that watchdog gives for each folder renamed or raced by its own registration."""
+    warnings.filterwarnings("ignore", category=RuntimeWarning, module=r"watchdog\.")
