@@ -9,6 +9,7 @@ from typing import Any
 
 from procwatch.errors import ConfigError
 from procwatch.settings.locate import Path, key_lines, line_of
+from procwatch.settings.paths import one_line
 
 _POSITION = re.compile(r"\s*\(at (?:line (\d+), column (\d+)|end of document)\)$")
 _OCTAL_WITH_LEADING_ZERO = re.compile(r"\s*\w*mode\s*=\s*0([0-7]+)\b")
@@ -42,10 +43,10 @@ def read_document(path: str) -> Document:
         with open(path, "rb") as file:
             text = file.read().decode("utf-8-sig").replace("\r\n", "\n")
     except UnicodeDecodeError as error:
-        raise ConfigError(f"{_one_line(path)}: is not UTF-8 text (byte {error.start})") from error
+        raise ConfigError(f"{one_line(path)}: is not UTF-8 text (byte {error.start})") from error
     except OSError as error:
         hint = '"procwatch init DIR" writes one' if isinstance(error, FileNotFoundError) else ""
-        raise ConfigError(f"{_one_line(path)}: cannot be read: {error.strerror}", hint=hint) from error
+        raise ConfigError(f"{one_line(path)}: cannot be read: {error.strerror}", hint=hint) from error
     try:
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -56,7 +57,7 @@ def read_document(path: str) -> Document:
 def refuse(document: Document, mistakes: Iterable[Mistake]) -> ConfigError:
     """Return the error that lists every mistake, one a line, in the order of the file."""
     lines = key_lines(document.text)
-    file = _one_line(document.path)
+    file = one_line(document.path)
     placed = sorted(
         ((line_of(lines, mistake.path) or 0, mistake) for mistake in mistakes), key=lambda p: p[0]
     )
@@ -75,12 +76,7 @@ def key_path(path: Path) -> str:
 
 
 def _sentence(mistake: Mistake) -> str:
-    return _one_line(f"{key_path(mistake.path)}: {mistake.message}" if mistake.path else mistake.message)
-
-
-def _one_line(text: str) -> str:
-    """Escape what would break a line or a terminal; a name may hold any bytes."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return one_line(f"{key_path(mistake.path)}: {mistake.message}" if mistake.path else mistake.message)
 
 
 def _syntax_message(path: str, text: str, error: str) -> str:
@@ -94,4 +90,4 @@ def _syntax_message(path: str, text: str, error: str) -> str:
     octal = _OCTAL_WITH_LEADING_ZERO.match(written)
     if octal is not None:
         what = f"TOML writes octal numbers as 0o{octal[1]}, not 0{octal[1]}"
-    return f"{_one_line(path)}:{line}:{column}: {what}"
+    return f"{one_line(path)}:{line}:{column}: {what}"

@@ -62,3 +62,8 @@ def is_inside(path: str, folder: str) -> bool:
     """Whether `path` is `folder` or lies below it, symbolic links followed."""
     real_path, real_folder = os.path.realpath(path), os.path.realpath(folder)
     return os.path.commonpath([real_path, real_folder]) == real_folder
+
+
+def one_line(text: str) -> str:
+    """Escape what would break a line or a terminal: a name may hold any bytes."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

@@ -1,9 +1,10 @@
 """Recipes as they are written in a configuration: their mistakes, and the values made of them."""
 
-import string
+import re
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
+from procwatch.delivery.naming import PLACEHOLDERS, template_problems
 from procwatch.imaging.codecs import FORMAT_NAMES
 from procwatch.imaging.recipe import DEFAULT_FORMATS, Output, Recipe, Step, output_problems, step_problems
 from procwatch.settings.document import Mistake
@@ -13,7 +14,6 @@ from procwatch.settings.mistakes import did_you_mean
 if TYPE_CHECKING:
     from procwatch.settings.schema import OutputTable, RecipeTable
 
-PLACEHOLDERS: Final = ("dir", "stem", "ext", "width", "height", "recipe")
 #: Formats that may be listed beside the usual ones. Pillow reads more, but through decoders that start other
 #: programs or that nobody has hardened (EPS, PSD, WMF, FPX, ICNS, HDF5 ...): those are never read.
 MORE_FORMATS: Final = ("JPEG2000", "PPM", "TGA", "ICO", "QOI", "DDS", "PCX", "SGI")
@@ -24,44 +24,27 @@ def recipe_mistakes(data: Mapping[str, Any]) -> Iterator[Mistake]:
     """Yield what is wrong inside recipes; what the schema reports (a wrong type) is passed over in silence."""
     for name, recipe in _tables(data.get("recipe")):
         yield from _format_mistakes(("recipe", name, "formats"), recipe.get("formats"))
-        templates: dict[str, str] = {}
+        same_names: dict[tuple[str, str], str] = {}
         for output_name, output in _tables(recipe.get("output")):
             path: Path = ("recipe", name, "output", output_name)
             yield from _step_mistakes(path, output.get("steps"))
             yield from _encoding_mistakes(path, output)
             template = output.get("template") or f"{{stem}}-{output_name}.{{ext}}"
             if isinstance(template, str):
-                for problem in template_problems(template):
-                    yield Mistake(path=(*path, "template"), message=problem)
-                other = templates.setdefault(template, output_name)
-                if other != output_name:
+                yield from _template_mistakes((*path, "template"), template)
+                other = same_names.setdefault((template, str(output.get("format", "auto"))), output_name)
+                if other != output_name and not {"{width}", "{height}"} & set(re.findall(r"{\w+}", template)):
                     yield Mistake(
-                        path=(*path, "template"), message=f'output "{other}" has the same; files would clash'
+                        path=(*path, "template"),
+                        message=f'output "{other}" has the same one; give each its own',
                     )
 
 
-def template_problems(template: str) -> list[str]:
-    """Return what is wrong with a name template, each with what is allowed."""
-    try:
-        parts = list(string.Formatter().parse(template))
-    except ValueError:
-        return [f'"{template}" has an unpaired brace; write {{{{ and }}}} for braces themselves']
-    problems = []
-    for _, field, spec, conversion in parts:
-        if field is not None and field not in PLACEHOLDERS:
-            known = ", ".join(f"{{{name}}}" for name in PLACEHOLDERS)
-            problems.append(
-                f'no placeholder "{{{field}}}"{did_you_mean(field, PLACEHOLDERS)}; known: {known}'
-            )
-        elif spec or conversion:
-            problems.append(f"placeholder {{{field}}} takes no format; write it bare")
-    if template.startswith("/"):
-        problems.append(f'"{template}" must be relative to the outbox, without a "/" in front')
-    if any(part in ("", ".", "..") for part in template.strip("/").split("/")):
-        problems.append(f'"{template}" must not have empty parts, "." or ".." between slashes')
-    if template.endswith("/") or "\0" in template:
-        problems.append("must name a file")
-    return problems
+def _template_mistakes(path: Path, template: str) -> Iterator[Mistake]:
+    for problem in template_problems(template):
+        unknown = re.match(r"\{([^{}]*)\}", problem)
+        guess = did_you_mean(unknown[1], PLACEHOLDERS) if unknown else ""
+        yield Mistake(path=path, message=problem + guess)
 
 
 def build_recipe(name: str, table: "RecipeTable") -> Recipe:

@@ -3,12 +3,13 @@
 The description of a field completes "must be ..." in error messages, and says what is allowed.
 """
 
+import dataclasses
 from collections.abc import Callable
 from typing import Annotated, Any, Final
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
-from procwatch.imaging.recipe import Resampler
+from procwatch.imaging.recipe import ResamplerChoice
 from procwatch.model import InboxSpec, Limits, ObserverKind, OnConflict, OnSuccess
 from procwatch.settings.values import LogFormat, LogLevel, LogSpec, PoolSpec, Settings
 from procwatch.units import parse_duration, parse_size
@@ -84,10 +85,17 @@ Count = Annotated[int, Field(ge=1)]
 FileMode = Annotated[int, AfterValidator(_mode(0o400, 0o777))]
 DirMode = Annotated[int, AfterValidator(_mode(0o700, 0o7777))]
 
-_inbox = {name: field.default for name, field in InboxSpec.__dataclass_fields__.items()}
-_pool = {name: field.default for name, field in PoolSpec.__dataclass_fields__.items()}
-_limits = {name: field.default for name, field in Limits.__dataclass_fields__.items()}
-_log = {name: field.default for name, field in LogSpec.__dataclass_fields__.items()}
+
+def _defaults(values: type[Any]) -> dict[str, Any]:
+    """Return the defaults of a dataclass, so that each stands in one place only."""
+    return {field.name: field.default for field in dataclasses.fields(values)}
+
+
+_inbox = _defaults(InboxSpec)
+_pool = _defaults(PoolSpec)
+_limits = _defaults(Limits)
+_log = _defaults(LogSpec)
+_settings = _defaults(Settings)
 
 
 class Table(BaseModel):
@@ -152,7 +160,7 @@ class RecipeTable(Table):
     formats: list[str] | None = Field(
         default=None, description='a list of formats to read such as ["JPEG", "PNG"]'
     )
-    resampler: Resampler = Field(default="auto", description='"auto", "simd" or "pillow"')
+    resampler: ResamplerChoice = Field(default="auto", description='"auto", "simd" or "pillow"')
 
 
 class PoolTable(Table):
@@ -195,9 +203,7 @@ class LogTable(Table):
 class ConfigTable(Table):
     """The whole file."""
 
-    stop_timeout: Duration = Field(
-        default=Settings.__dataclass_fields__["stop_timeout_s"].default, description='a time such as "20s"'
-    )
+    stop_timeout: Duration = Field(default=_settings["stop_timeout_s"], description='a time such as "20s"')
     inbox: list[InboxTable] = Field(description="tables [[inbox]], at least one", min_length=1)
     recipe: dict[Name, RecipeTable] = Field(
         default={}, description="tables [recipe.NAME], named by letters, digits, . _ -"
