@@ -1,6 +1,7 @@
 """FsOps in memory: what RealFs does, on a disk that can lose its power."""
 
 import errno
+import itertools
 import os
 import stat
 
@@ -22,12 +23,12 @@ class MemoryFs(MemoryDisk):
         while self._find(missing) is None:
             made.insert(0, missing)
             missing = os.path.dirname(missing)
+        if self._nodes[self._get(missing)].kind != "dir":
+            raise os_error(errno.EEXIST, missing)
         for folder in made:
             faults.point("fs.mkdir")
             inode = self._create(folder, "dir")
             self._set_content(inode, folder, mode=mode)
-        if not made and self._nodes[self._get(path)].kind != "dir":
-            raise os_error(errno.EEXIST, path)
         return made
 
     def rename_noreplace(self, src: str, dst: str) -> None:
@@ -163,4 +164,6 @@ class MemoryFs(MemoryDisk):
         self._change(f"remove {path}", ((*self._place(path), None),))
 
     def _temp(self, path: str) -> str:
-        return os.path.join(os.path.dirname(path), f"{TEMP_PREFIX}{len(self.effects):016x}")
+        folder = os.path.dirname(path)
+        names = (os.path.join(folder, f"{TEMP_PREFIX}{number:016x}") for number in itertools.count())
+        return next(name for name in names if self._find(name) is None)

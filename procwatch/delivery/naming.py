@@ -102,18 +102,17 @@ def plan_names(
     `outputs` maps each output to its template. The folder tree is kept: without {dir} a template is below it.
     No two names of one plan collide, not even where case does not count, and none is a folder of another.
     """
-    plan: dict[str, str] = {}
-    taken: set[str] = set()
-    folders: set[str] = set()
+    wished: dict[str, str] = {}
     for staged in renditions:
-        if staged.output in plan:
+        if staged.output in wished:
             raise ValueError(f"two renditions of one output: {staged.output}")
-        wished = expand(outputs[staged.output], path, staged, recipe)
-        name = next(n for n in alternatives(wished, staged.output) if _is_free(n, taken, folders))
-        plan[staged.output] = name
-        key = collision_key(name)
-        taken.add(key)
-        folders.update(_parents(key))
+        wished[staged.output] = expand(outputs[staged.output], path, staged, recipe)
+    # A suffix changes only the last component, so the folders are known before any name is.
+    taken = {folder for name in (safe_relative(path), *wished.values()) for folder in _folders(name)}
+    plan: dict[str, str] = {}
+    for output, name in wished.items():
+        plan[output] = next(n for n in alternatives(name, output) if collision_key(n) not in taken)
+        taken.add(collision_key(plan[output]))
     return plan
 
 
@@ -148,13 +147,8 @@ def _harmless(component: str) -> str:
     return component
 
 
-def _is_free(name: str, taken: set[str], folders: set[str]) -> bool:
-    key = collision_key(name)
-    return key not in taken and key not in folders and taken.isdisjoint(_parents(key))
-
-
-def _parents(name: str) -> list[str]:
-    parts = name.split("/")
+def _folders(name: str) -> list[str]:
+    parts = collision_key(name).split("/")
     return ["/".join(parts[:count]) for count in range(1, len(parts))]
 
 

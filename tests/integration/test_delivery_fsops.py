@@ -1,0 +1,478 @@
+"""Effects on real file systems: names are never overwritten, files are whole or absent, links are refused."""
+
+import errno
+import os
+import stat
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from procwatch import faults
+from procwatch.delivery import sys_calls
+from procwatch.delivery.fsops import TEMP_PREFIX, FsOps, NotPlainFileError, RealFs
+from procwatch.testing import MemoryFs
+
+pytestmark = pytest.mark.integration
+
+MTIME_NS = 1_600_000_000_123_456_789
+
+
+@pytest.fixture(autouse=True)
+def _disarmed() -> Iterator[None]:
+    faults.arm("")
+    yield
+    faults.arm(None)
+
+
+@pytest.fixture
+def fs() -> RealFs:
+    return RealFs()
+
+
+@pytest.fixture
+def umask_077() -> Iterator[None]:
+    before = os.umask(0o077)
+    yield
+    os.umask(before)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """Yield a folder on a file system of its own with 1 MiB of space."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if mounted.returncode:
+        pytest.skip(f"a tmpfs cannot be mounted here: {mounted.stderr.strip()}")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+@pytest.fixture
+def other_disk(tmp_path: Path) -> Iterator[Path]:
+    """Yield a folder that lies on another file system than tmp_path."""
+    shm = Path("/dev/shm")
+    if not os.access(shm, os.W_OK) or shm.stat().st_dev == tmp_path.stat().st_dev:
+        pytest.skip("/dev/shm is not a second, writable file system here")
+    folder = shm / f"procwatch-test-{os.getpid()}"
+    folder.mkdir()
+    yield folder
+    RealFs().remove_tree(str(folder))
+
+
+def mode_of(path: Path) -> int:
+    return stat.S_IMODE(path.lstat().st_mode)
+
+
+def put(path: Path, data: bytes = b"data") -> str:
+    path.write_bytes(data)
+    os.utime(path, ns=(MTIME_NS, MTIME_NS))
+    return str(path)
+
+
+Renamer = Callable[[str, str], None]
+
+
+@pytest.mark.parametrize(
+    "rename",
+    [sys_calls.rename_noreplace, sys_calls.rename_by_link, sys_calls.rename_over_placeholder],
+    ids=["kernel", "link", "placeholder"],
+)
+class TestEveryWayToRenameWithoutReplacing:
+    def test_a_free_name_is_taken(self, rename: Renamer, tmp_path: Path) -> None:
+        src = put(tmp_path / "a")
+
+        rename(src, str(tmp_path / "b"))
+
+        assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == {"b": b"data"}
+        assert (tmp_path / "b").stat().st_nlink == 1
+
+    def test_a_name_that_exists_is_never_touched(self, rename: Renamer, tmp_path: Path) -> None:
+        src, dst = put(tmp_path / "a", b"new"), put(tmp_path / "b", b"old")
+
+        with pytest.raises(FileExistsError):
+            rename(src, dst)
+
+        assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == {"a": b"new", "b": b"old"}
+
+    def test_a_dangling_link_at_the_name_counts_as_existing(self, rename: Renamer, tmp_path: Path) -> None:
+        src = put(tmp_path / "a")
+        (tmp_path / "b").symlink_to(tmp_path / "nowhere")
+
+        with pytest.raises(FileExistsError):
+            rename(src, str(tmp_path / "b"))
+
+        assert sorted(p.name for p in tmp_path.iterdir()) == ["a", "b"]
+
+    def test_a_missing_source_leaves_nothing_at_the_name(self, rename: Renamer, tmp_path: Path) -> None:
+        with pytest.raises(FileNotFoundError):
+            rename(str(tmp_path / "a"), str(tmp_path / "b"))
+
+        assert list(tmp_path.iterdir()) == []
+
+    def test_names_that_are_not_utf8_are_kept(self, rename: Renamer, tmp_path: Path) -> None:
+        src = put(tmp_path / "a")
+
+        rename(src, str(tmp_path / os.fsdecode(b"\xff\n.jpg")))
+
+        assert os.listdir(os.fsencode(tmp_path)) == [b"\xff\n.jpg"]
+
+    def test_a_nul_does_not_cut_a_name_short(self, rename: Renamer, tmp_path: Path) -> None:
+        src = put(tmp_path / "a")
+
+        with pytest.raises(ValueError, match="null"):
+            rename(src, str(tmp_path / "b\0c"))
+
+
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.EINVAL])
+def test_a_kernel_or_file_system_without_the_flag_is_worked_around(
+    number: int, monkeypatch: pytest.MonkeyPatch, fs: RealFs, tmp_path: Path
+) -> None:
+    def refuse(src: str, dst: str) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(sys_calls, "renameat2_noreplace", refuse)
+    src, dst = put(tmp_path / "a"), put(tmp_path / "taken", b"old")
+
+    with pytest.raises(FileExistsError):
+        fs.rename_noreplace(src, dst)
+    fs.rename_noreplace(src, str(tmp_path / "b"))
+    fs.make_dirs(str(tmp_path / "folder"), 0o755)
+    fs.rename_noreplace(str(tmp_path / "folder"), str(tmp_path / "moved"))
+
+    assert sorted(os.listdir(tmp_path)) == ["b", "moved", "taken"]
+
+
+def test_a_crash_between_link_and_unlink_is_finished_by_renaming_again(tmp_path: Path) -> None:
+    src = put(tmp_path / "a")
+    os.link(src, tmp_path / "b")
+
+    sys_calls.rename_by_link(src, str(tmp_path / "b"))
+
+    assert os.listdir(tmp_path) == ["b"]
+
+
+def test_replacing_takes_the_place_of_what_was_there(fs: RealFs, tmp_path: Path) -> None:
+    src, dst = put(tmp_path / "a", b"new"), put(tmp_path / "b", b"old")
+
+    fs.rename_replace(src, dst)
+
+    assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == {"b": b"new"}
+
+
+@pytest.mark.usefixtures("umask_077")
+class TestModesWhateverTheUmask:
+    def test_every_folder_made_has_the_mode_asked_for(self, fs: RealFs, tmp_path: Path) -> None:
+        made = fs.make_dirs(str(tmp_path / "x" / "y"), 0o2775)
+
+        assert made == [str(tmp_path / "x"), str(tmp_path / "x" / "y")]
+        assert [mode_of(Path(path)) for path in made] == [0o2775, 0o2775]
+
+    def test_a_folder_that_was_there_keeps_its_own(self, fs: RealFs, tmp_path: Path) -> None:
+        (tmp_path / "x").mkdir()
+
+        assert fs.make_dirs(str(tmp_path / "x"), 0o2775) == []
+        assert mode_of(tmp_path / "x") == 0o700
+
+    def test_a_file_in_the_way_of_a_folder_is_an_error(self, fs: RealFs, tmp_path: Path) -> None:
+        put(tmp_path / "x")
+
+        with pytest.raises(FileExistsError):
+            fs.make_dirs(str(tmp_path / "x"), 0o755)
+        with pytest.raises(FileExistsError):
+            fs.make_dirs(str(tmp_path / "x" / "y"), 0o755)
+
+    def test_files_written_and_staged_get_theirs(self, fs: RealFs, tmp_path: Path) -> None:
+        fs.write_file(str(tmp_path / "a"), b"{}", 0o664)
+        assert mode_of(tmp_path / "a") == 0o664
+
+        assert fs.set_mode(str(tmp_path / "a"), 0o640)
+        assert mode_of(tmp_path / "a") == 0o640
+
+
+class TestWhatIsSwappedInForAStagedFile:
+    @pytest.fixture(params=["symlink", "fifo", "hard link", "folder"])
+    def swapped(self, request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+        path, victim = tmp_path / "0.jpg", tmp_path / "victim"
+        put(victim)
+        victim.chmod(0o600)
+        makers: dict[str, Callable[[], object]] = {
+            "symlink": lambda: path.symlink_to(victim),
+            "fifo": lambda: os.mkfifo(path),
+            "hard link": lambda: os.link(victim, path),
+            "folder": path.mkdir,
+        }
+        makers[request.param]()
+        return path
+
+    def test_it_is_no_plain_file(self, fs: RealFs, swapped: Path) -> None:
+        with pytest.raises(NotPlainFileError):
+            fs.is_plain_file(str(swapped))
+
+    @pytest.mark.parametrize(
+        "swapped", ["symlink", "fifo", "hard link"], indirect=True
+    )  # folders have modes too
+    def test_its_mode_is_not_set(self, fs: RealFs, swapped: Path) -> None:
+        with pytest.raises(NotPlainFileError):
+            fs.set_mode(str(swapped), 0o666)
+
+        assert mode_of(swapped.parent / "victim") == 0o600
+
+
+def test_a_regular_file_with_one_link_is_plain(fs: RealFs, tmp_path: Path) -> None:
+    assert fs.is_plain_file(put(tmp_path / "a", b"12345")).st_size == 5
+
+
+class TestMovingToAnotherFileSystem:
+    def test_bytes_time_and_mode_arrive_and_the_source_goes(
+        self, fs: RealFs, tmp_path: Path, other_disk: Path
+    ) -> None:
+        data = os.urandom(3_000_000)
+        src, dst = put(tmp_path / "a.jpg", data), other_disk / "a.jpg"
+        os.chmod(src, 0o640)
+
+        fs.move_noreplace(src, str(dst))
+
+        assert dst.read_bytes() == data
+        assert (dst.stat().st_mtime_ns, mode_of(dst)) == (MTIME_NS, 0o640)
+        assert list(tmp_path.iterdir()) == []
+        assert os.listdir(other_disk) == ["a.jpg"]
+
+    def test_a_name_taken_by_something_else_is_kept(
+        self, fs: RealFs, tmp_path: Path, other_disk: Path
+    ) -> None:
+        src, dst = put(tmp_path / "a.jpg", b"new"), put(other_disk / "a.jpg", b"old")
+
+        with pytest.raises(FileExistsError):
+            fs.move_noreplace(src, dst)
+
+        assert (Path(src).read_bytes(), Path(dst).read_bytes()) == (b"new", b"old")
+        assert os.listdir(other_disk) == ["a.jpg"]
+
+    def test_a_crash_before_the_source_was_removed_is_finished(
+        self, fs: RealFs, tmp_path: Path, other_disk: Path
+    ) -> None:
+        src, dst = put(tmp_path / "a.jpg", b"same"), put(other_disk / "a.jpg", b"same")
+
+        fs.move_noreplace(src, dst)
+
+        assert list(tmp_path.iterdir()) == []
+        assert os.listdir(other_disk) == ["a.jpg"]
+
+    def test_a_source_that_changes_meanwhile_stays(
+        self, fs: RealFs, tmp_path: Path, other_disk: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        src = put(tmp_path / "a.jpg", b"first")
+        read = os.read
+
+        def read_and_append(fd: int, size: int) -> bytes:
+            data = read(fd, size)
+            with open(src, "ab") as writer:
+                writer.write(b" more")
+            monkeypatch.setattr(os, "read", read)
+            return data
+
+        monkeypatch.setattr(os, "read", read_and_append)
+        with pytest.raises(OSError, match="changed while") as caught:
+            fs.move_noreplace(src, str(other_disk / "a.jpg"))
+
+        assert caught.value.errno == errno.EBUSY
+        assert Path(src).read_bytes() == b"first more"
+        assert os.listdir(other_disk) == []
+
+    def test_a_new_file_under_the_old_name_is_not_removed(
+        self, fs: RealFs, tmp_path: Path, other_disk: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        src = put(tmp_path / "a.jpg", b"first")
+        newer = put(tmp_path / "newer", b"second")
+        monkeypatch.setattr(RealFs, "fsync_dir", lambda self, path: os.replace(newer, src))
+
+        fs.move_noreplace(src, str(other_disk / "a.jpg"))
+
+        assert Path(src).read_bytes() == b"second"
+        assert (other_disk / "a.jpg").read_bytes() == b"first"
+
+    def test_a_link_is_not_followed_over(self, fs: RealFs, tmp_path: Path, other_disk: Path) -> None:
+        (tmp_path / "a.jpg").symlink_to("/etc/passwd")
+
+        with pytest.raises(NotPlainFileError):
+            fs.move_noreplace(str(tmp_path / "a.jpg"), str(other_disk / "a.jpg"))
+
+        assert os.listdir(other_disk) == []
+
+
+class TestAFullDisk:
+    def test_a_file_written_leaves_the_old_one_and_no_part(self, fs: RealFs, small_disk: Path) -> None:
+        path = small_disk / "x.json"
+        fs.write_file(str(path), b"old", 0o664)
+
+        with pytest.raises(OSError, match="No space") as caught:
+            fs.write_file(str(path), bytes(2_000_000), 0o664)
+
+        assert caught.value.errno == errno.ENOSPC
+        assert {p.name: p.read_bytes() for p in small_disk.iterdir()} == {"x.json": b"old"}
+
+    def test_a_file_moved_stays_where_it_was(self, fs: RealFs, tmp_path: Path, small_disk: Path) -> None:
+        src = put(tmp_path / "a.jpg", bytes(2_000_000))
+
+        with pytest.raises(OSError, match="No space"):
+            fs.move_noreplace(src, str(small_disk / "a.jpg"))
+
+        assert Path(src).stat().st_size == 2_000_000
+        assert os.listdir(small_disk) == []
+
+
+class TestRemovingATree:
+    def test_links_in_it_are_removed_not_followed(self, fs: RealFs, tmp_path: Path) -> None:
+        outside = tmp_path / "outside"
+        outside.mkdir()
+        put(outside / "precious")
+        tree = tmp_path / "tree"
+        (tree / "deep").mkdir(parents=True)
+        (tree / "deep" / "link").symlink_to(outside)
+        os.mkfifo(tree / "pipe")
+
+        fs.remove_tree(str(tree))
+
+        assert not tree.exists()
+        assert os.listdir(outside) == ["precious"]
+
+    def test_a_link_in_its_place_is_removed_not_followed(self, fs: RealFs, tmp_path: Path) -> None:
+        outside = tmp_path / "outside"
+        outside.mkdir()
+        put(outside / "precious")
+        (tmp_path / "tree").symlink_to(outside)
+
+        fs.remove_tree(str(tmp_path / "tree"))
+
+        assert not (tmp_path / "tree").is_symlink()
+        assert os.listdir(outside) == ["precious"]
+
+    def test_nothing_there_is_fine(self, fs: RealFs, tmp_path: Path) -> None:
+        fs.remove_tree(str(tmp_path / "tree"))
+
+
+@pytest.fixture(params=["real", "memory"])
+def either(request: pytest.FixtureRequest, tmp_path: Path) -> FsOps:
+    """Yield both implementations of the port, with an empty tmp_path in each."""
+    if request.param == "real":
+        return RealFs()
+    memory = MemoryFs()
+    memory.put_dir(str(tmp_path))
+    return memory
+
+
+def attempt(action: Callable[[], object]) -> object:
+    try:
+        return action()
+    except OSError as error:
+        return errno.errorcode[error.errno or 0]
+
+
+def test_the_memory_answers_as_the_real_one(either: FsOps, tmp_path: Path) -> None:
+    fs, root = either, str(tmp_path)
+
+    def at(name: str) -> str:
+        return os.path.join(root, name)
+
+    fs.write_file(at("f"), b"file", 0o640)
+    answers = [
+        fs.make_dirs(at("d/e"), 0o2750) == [at("d"), at("d/e")],
+        fs.make_dirs(at("d/e"), 0o2750),
+        attempt(lambda: fs.make_dirs(at("f"), 0o755)),
+        attempt(lambda: fs.make_dirs(at("f/g"), 0o755)),
+        attempt(lambda: fs.rename_noreplace(at("f"), at("d"))),
+        attempt(lambda: fs.rename_noreplace(at("none"), at("free"))),
+        attempt(lambda: fs.rename_noreplace(at("f"), at("none/g"))),
+        attempt(lambda: fs.rename_replace(at("f"), at("d"))),
+        attempt(lambda: fs.rename_noreplace(at("f"), at("x" * 256))),
+        attempt(lambda: fs.rename_noreplace(at("f"), at("d/e/g"))),
+        attempt(lambda: fs.rmdir(at("d"))),
+        attempt(lambda: fs.rmdir(at("d/e/g"))),
+        attempt(lambda: fs.unlink(at("none"))),
+        attempt(lambda: fs.unlink(at("none"), missing_ok=True)),
+        attempt(lambda: fs.unlink(at("d"))),
+        attempt(lambda: fs.fsync_file(at("none"))),
+        attempt(lambda: fs.fsync_dir(at("none"))),
+        attempt(lambda: fs.fsync_dir(at("d/e/g"))),
+        attempt(lambda: fs.list_dir(at("none"))),
+        attempt(lambda: fs.is_plain_file(at("none"))),
+        fs.set_mode(at("d/e/g"), 0o604),
+        fs.lstat(at("none")),
+        fs.lstat(at("d/e/g/h")),
+        fs.list_dir(at("d")),
+        attempt(lambda: fs.move_noreplace(at("d/e/g"), at("d/e/g"))),
+    ]
+    status, folder = fs.is_plain_file(at("d/e/g")), fs.lstat(at("d"))
+    assert folder is not None
+    fs.remove_tree(at("d"))
+
+    # fmt: off
+    assert answers == [
+        True, [], "EEXIST", "EEXIST", "EEXIST", "ENOENT", "ENOENT", "EISDIR", "ENAMETOOLONG", None,
+        "ENOTEMPTY", "ENOTDIR", "ENOENT", None, "EISDIR", "ENOENT", "ENOENT", "ENOTDIR", "ENOENT", "ENOENT",
+        True, None, None, ["e"], "EEXIST",
+    ]
+    # fmt: on
+    assert (status.st_size, stat.S_IMODE(status.st_mode), status.st_nlink) == (4, 0o604, 1)
+    assert (stat.S_ISDIR(folder.st_mode), stat.S_IMODE(folder.st_mode)) == (True, 0o2750)
+    assert fs.list_dir(root) == []
+
+
+def exercise(fs: FsOps, root: str) -> None:
+    """Pass every point of fsops that one file system can pass."""
+    fs.make_dirs(f"{root}/d", 0o755)
+    fs.write_file(f"{root}/d/a", b"a", 0o644)
+    fs.set_mode(f"{root}/d/a", 0o600)
+    fs.fsync_file(f"{root}/d/a")
+    fs.rename_noreplace(f"{root}/d/a", f"{root}/d/b")
+    fs.fsync_dir(f"{root}/d")
+    fs.unlink(f"{root}/d/b")
+    fs.rmdir(f"{root}/d")
+    fs.remove_tree(f"{root}/d")
+
+
+FS_POINTS = [name for name in faults.POINTS if name.startswith("fs.") and name != "fs.copy"]
+
+
+@pytest.mark.parametrize("point", FS_POINTS)
+def test_every_point_can_make_its_effect_fail(point: str, either: FsOps, tmp_path: Path) -> None:
+    faults.arm(f"{point}:1:EDQUOT")
+
+    with pytest.raises(OSError, match="injected") as caught:
+        exercise(either, str(tmp_path))
+
+    assert caught.value.errno == errno.EDQUOT
+    names = either.list_dir(f"{tmp_path}/d") if either.lstat(f"{tmp_path}/d") else []
+    assert not [name for name in names if name.startswith(TEMP_PREFIX)]
+
+
+def test_copying_can_be_made_to_fail(fs: RealFs, tmp_path: Path, other_disk: Path) -> None:
+    faults.arm("fs.copy:1:EIO")
+    src = put(tmp_path / "a")
+
+    with pytest.raises(OSError, match="injected"):
+        fs.move_noreplace(src, str(other_disk / "a"))
+
+    assert (Path(src).exists(), os.listdir(other_disk)) == (True, [])
+
+
+def test_a_kill_is_a_real_one_and_comes_before_the_effect(tmp_path: Path) -> None:
+    put(tmp_path / "a")
+    program = (
+        "import sys; from procwatch.delivery.fsops import RealFs; RealFs().rename_noreplace(*sys.argv[1:])"
+    )
+    argv = [sys.executable, "-c", program, str(tmp_path / "a"), str(tmp_path / "b")]
+
+    ended = subprocess.run(argv, env=os.environ | {faults.VARIABLE: "fs.rename:1"}, check=False, timeout=60)
+
+    assert ended.returncode == -9
+    assert os.listdir(tmp_path) == ["a"]
