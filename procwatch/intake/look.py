@@ -1,7 +1,10 @@
 """Look once at one path of an inbox, by descriptor: what it is, its fingerprint, whether its trailer is there."""
 
+import contextlib
 import errno
+import fcntl
 import os
+import signal
 import stat
 from dataclasses import dataclass
 from typing import Final, Literal
@@ -31,7 +34,8 @@ class Look:
 
     `fingerprint`, `ctime_ns` and `nlink` are there whenever the entry could be asked for its status, also when its
     content may not be read (kind "unreadable"). `complete` is the trailer's word and only true after a peek.
-    `errno` tells why for "unreadable" and "error".
+    `open_writer` is the kernel's word on whether somebody has it open for writing, None when it was not asked or does
+    not say. `errno` tells why for "unreadable" and "error".
     """
 
     kind: Kind
@@ -39,6 +43,7 @@ class Look:
     ctime_ns: int = 0
     nlink: int = 0
     complete: bool = False
+    open_writer: bool | None = None
     errno: int = 0
 
 
@@ -47,11 +52,12 @@ def kind_of(mode: int) -> Kind:
     return next((kind for bits, kind in _KINDS if stat.S_IFMT(mode) == bits), "device")
 
 
-def take_look(root: str, path: str, *, peek: bool) -> Look:
+def take_look(root: str, path: str, *, peek: bool, ask_writers: bool = False) -> Look:
     """Return what `path` below `root` is now. Never raises OSError, never follows a link, never waits for a peer.
 
     With `peek` a regular file is opened for reading (so that "unreadable" is found out) and its trailer is read.
-    Without, only its status is asked. A hung file system can block any call: this belongs on an I/O thread.
+    Without, only its status is asked. With `ask_writers` as well, the kernel is asked for open writers: worth it for
+    files that were created and never closed. A hung file system can block any call: this belongs on an I/O thread.
     """
     try:
         seen = _status(root, path)
@@ -60,7 +66,7 @@ def take_look(root: str, path: str, *, peek: bool) -> Look:
     if not peek or seen.kind != "file":
         return seen
     try:
-        return _peek(root, path)
+        return _peek(root, path, ask_writers=ask_writers)
     except OSError as error:
         return _refused(error, seen)
 
@@ -73,23 +79,43 @@ def _status(root: str, path: str) -> Look:
         os.close(handle)
 
 
-def _peek(root: str, path: str) -> Look:
+def _peek(root: str, path: str, *, ask_writers: bool) -> Look:
     descriptor = open_beneath(root, path, READ_FLAGS)
     try:
         status = os.fstat(descriptor)  # the entry may be another one than a moment ago
-        whole = stat.S_ISREG(status.st_mode) and is_complete(descriptor, status.st_size)
-        return _look_of(status, complete=whole)
+        if not stat.S_ISREG(status.st_mode):
+            return _look_of(status)
+        writer = _has_open_writer(descriptor) if ask_writers else None
+        return _look_of(status, complete=is_complete(descriptor, status.st_size), open_writer=writer)
     finally:
         os.close(descriptor)
 
 
-def _look_of(status: os.stat_result, *, complete: bool = False) -> Look:
+def _has_open_writer(descriptor: int) -> bool | None:
+    """Return whether any process has the file open for writing, None where the kernel does not say.
+
+    A read lease (fcntl(2), F_SETLEASE) is granted only while there is no writer; it takes our own file or CAP_LEASE,
+    and a local file system. It is given back at once. A writer that comes in between waits for that, and we are sent
+    a signal: SIGURG, which is ignored by default, since SIGIO would end the process.
+    """
+    try:
+        fcntl.fcntl(descriptor, fcntl.F_SETSIG, signal.SIGURG)
+        fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_RDLCK)
+    except OSError as error:
+        return True if error.errno == errno.EAGAIN else None
+    with contextlib.suppress(OSError):
+        fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+    return False
+
+
+def _look_of(status: os.stat_result, *, complete: bool = False, open_writer: bool | None = None) -> Look:
     return Look(
         kind=kind_of(status.st_mode),
         fingerprint=Fingerprint.of(status),
         ctime_ns=status.st_ctime_ns,
         nlink=status.st_nlink,
         complete=complete,
+        open_writer=open_writer,
     )
 
 

@@ -138,14 +138,14 @@ class InboxObserver:
         return scan(self._root, recursive=self._recursive, filter=self._names)
 
     def _blind(self) -> str | None:
+        if self._inotify is not None:
+            if self._inotify.root_lost:
+                return "the folder was deleted or unmounted"
+            if not self._inotify.is_alive():
+                return "the inotify thread ended"
         emitters = list(self._observer.emitters) if self._observer is not None else []
         if not emitters or not all(emitter.is_alive() for emitter in emitters):
             return "the thread that reads events ended"
-        if self._inotify is not None:
-            if not self._inotify.is_alive():
-                return "the inotify thread ended"
-            if self._inotify.root_lost:
-                return "the folder was deleted or unmounted"
         now_s = time.monotonic()
         if any(e.stalled_s(now_s) > _STALLED_AFTER_S for e in emitters if isinstance(e, ScanEmitter)):
             return "the file system does not answer"

@@ -101,9 +101,7 @@ def decide(
         return Ready(how="renamed", removable_after_s=now_s)
     watched_s = now_s - settling.unchanged_since_s
     if settling.cause is Cause.CREATED:
-        return _after_rest(
-            "still", watched_s, incomplete_after_s, now_s, "never closed by its writer; unchanged for"
-        )
+        return _decide_created(settling, settle_s, incomplete_after_s, now_s)
     # The file's own times count too, so that a file that was found late does not wait from then.
     rest_s = max(watched_s, _age_s(look, now_ns))
     if settling.cause is Cause.CLOSED and look.complete and rest_s < settle_s:
@@ -117,6 +115,24 @@ def _after_rest(how: str, rest_s: float, needed_s: float, now_s: float, why: str
         return Ready(how=how, removable_after_s=now_s)
     shown = f"{format_duration(max(rest_s, 0.0))} of {format_duration(needed_s)}"
     return Wait(again_at_s=now_s + needed_s - max(rest_s, 0.0), why=f"{why} {shown}")
+
+
+def _decide_created(
+    settling: Settling, settle_s: float, incomplete_after_s: float, now_s: float
+) -> Ready | Wait:
+    """Seen to appear, not seen to be closed: a slow writer, a hard link, or a folder that was filled too fast.
+
+    Only the kernel can tell them apart, where it does (Look.open_writer); otherwise time has to.
+    """
+    rest_s = now_s - settling.unchanged_since_s
+    if settling.look.open_writer is False:
+        return _after_rest("still", rest_s, settle_s, now_s, "settling")
+    why = "open for writing" if settling.look.open_writer else "never closed by its writer"
+    verdict = _after_rest("still", rest_s, incomplete_after_s, now_s, f"{why}; unchanged for")
+    if isinstance(verdict, Ready) or rest_s >= settle_s - _EPSILON_S:
+        return verdict
+    # Once more after `settle`: by then a look that asks for writers may find that there is none.
+    return Wait(again_at_s=min(verdict.again_at_s, now_s + settle_s - rest_s), why=verdict.why)
 
 
 def _decide_unreadable(

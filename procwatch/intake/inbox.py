@@ -1,0 +1,132 @@
+"""Keeps one inbox watched: installs the observer, checks that it still sees, heals it, asks for scans.
+
+Runs on the inbox's looking lane, because any of it can block with the file system.
+"""
+
+import time
+from collections.abc import Callable
+from typing import Final, Protocol
+
+from procwatch.intake.filesystems import watch_mode
+from procwatch.intake.filters import NameFilter
+from procwatch.intake.observer import InboxObserver
+from procwatch.intake.settle import Cause
+from procwatch.model import InboxSpec
+
+#: How often an observer is asked whether it still sees; bounds how long a silent death goes unnoticed.
+CHECK_EVERY_S: Final = 5.0
+_RETRY_FIRST_S: Final = 1.0
+_RETRY_MAX_S: Final = 30.0
+
+
+class WatchEvents(Protocol):
+    """What becomes of the watch; called on the lane, so implementations post."""
+
+    def watch_started(self, spec: InboxSpec, mode: str, reason: str) -> None: ...
+    def watch_lost(self, spec: InboxSpec, reason: str) -> None: ...
+    def watch_restored(self, spec: InboxSpec, mode: str, lost_s: float) -> None: ...
+    def watch_reduced(self, spec: InboxSpec, reason: str) -> None: ...
+
+
+class InboxWatch:
+    """One inbox's observer through its lives. `keep` is called again and again and returns when to be called next."""
+
+    def __init__(
+        self,
+        spec: InboxSpec,
+        *,
+        names: NameFilter,
+        on_arrival: Callable[[str, Cause], None],
+        on_directory: Callable[[str], None],
+        on_overflow: Callable[[], None],
+        events: WatchEvents,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._spec = spec
+        self._names = names
+        self._on_arrival = on_arrival
+        self._on_directory = on_directory
+        self._on_overflow = on_overflow
+        self._events = events
+        self._clock = clock
+        self._observer: InboxObserver | None = None
+        self._ever = False
+        self._lost_s: float | None = None
+        self._failures = 0
+        self._reduced = ""
+        self.mode = "none"
+
+    @property
+    def is_watched(self) -> bool:
+        return self._observer is not None
+
+    def keep(self) -> float:
+        """Install, check or heal; return the seconds until the next call."""
+        if self._observer is not None:
+            problem = self._observer.problem()
+            if problem is None:
+                self._tell_reduced()
+                return CHECK_EVERY_S
+            self._lose(problem)
+        return self._install()
+
+    def close(self) -> None:
+        observer, self._observer = self._observer, None
+        if observer is not None:
+            observer.stop()
+
+    def _lose(self, reason: str) -> None:
+        self.close()
+        if self._lost_s is None:
+            self._lost_s = self._clock()
+            self._events.watch_lost(self._spec, reason)
+
+    def _install(self) -> float:
+        reason = ""
+        for polling in self._modes():
+            observer = self._make(polling=polling)
+            try:
+                observer.start()
+            except OSError as error:
+                reason = f"{error.strerror or error}"
+                continue
+            self._observer = observer
+            self.mode = "polling" if polling else "native"
+            self._tell_installed(reason)
+            return CHECK_EVERY_S
+        self._lose(f"the folder cannot be watched: {reason}")
+        self._failures += 1
+        return min(_RETRY_FIRST_S * 2.0 ** min(self._failures - 1, 8), _RETRY_MAX_S)
+
+    def _modes(self) -> tuple[bool, ...]:
+        """Which kinds of observer to try, as "polling?"; native falls back to polling at inotify's limits."""
+        wanted = self._spec.observer
+        if wanted == "auto":
+            wanted = watch_mode(self._spec.path)
+        return (True,) if wanted == "polling" else (False, True)
+
+    def _make(self, *, polling: bool) -> InboxObserver:
+        return InboxObserver(
+            self._spec.path,
+            recursive=self._spec.recursive,
+            polling=polling,
+            on_arrival=self._on_arrival,
+            on_directory=self._on_directory,
+            on_overflow=self._on_overflow,
+            names=self._names,
+        )
+
+    def _tell_installed(self, reason: str) -> None:
+        self._failures = 0
+        if not self._ever:
+            self._ever = True
+            self._events.watch_started(self._spec, self.mode, reason)
+        elif self._lost_s is not None:
+            self._events.watch_restored(self._spec, self.mode, self._clock() - self._lost_s)
+        self._lost_s = None
+
+    def _tell_reduced(self) -> None:
+        reduced = (self._observer.reduced() if self._observer else None) or ""
+        if reduced and reduced != self._reduced:
+            self._events.watch_reduced(self._spec, reduced)
+        self._reduced = reduced
