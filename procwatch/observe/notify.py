@@ -8,6 +8,8 @@ from typing import Final
 
 #: A datagram on the notify socket is cut or refused beyond its buffer; a status line is for people anyway.
 _STATUS_MAX_BYTES: Final = 1024
+#: A lost READY=1 gets the service killed, so it may wait for a busy supervisor; a lost ping or status comes again.
+_PATIENCE_S: Final = 2.0
 
 
 class Notifier:
@@ -33,7 +35,7 @@ class Notifier:
 
     def ready(self, status: str = "") -> bool:
         """Start-up or reload is complete."""
-        return self._send("READY=1", *_status_line(status))
+        return self._send("READY=1", *_status_line(status), patience_s=_PATIENCE_S)
 
     def status(self, text: str) -> bool:
         """One line for `systemctl status`."""
@@ -41,10 +43,11 @@ class Notifier:
 
     def reloading(self) -> bool:
         """A reload begins; systemd (Type=notify-reload) compares the time with that of its signal. End with ready()."""
-        return self._send("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
+        now = f"MONOTONIC_USEC={time.monotonic_ns() // 1000}"
+        return self._send("RELOADING=1", now, patience_s=_PATIENCE_S)
 
     def stopping(self, status: str = "") -> bool:
-        return self._send("STOPPING=1", *_status_line(status))
+        return self._send("STOPPING=1", *_status_line(status), patience_s=_PATIENCE_S)
 
     def watchdog(self) -> bool:
         """The loop makes progress. Not calling this in time gets the service restarted."""
@@ -54,13 +57,13 @@ class Notifier:
         """Starting, reloading or stopping goes on for up to so long from now."""
         return self._send(f"EXTEND_TIMEOUT_USEC={max(0, int(seconds * 1_000_000))}")
 
-    def _send(self, *lines: str) -> bool:
+    def _send(self, *lines: str, patience_s: float = 0.0) -> bool:
         """Return whether the message was handed over."""
         if self._address is None or not lines:
             return False
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as channel:
-                channel.setblocking(False)  # a stuck supervisor must not stop the loop
+                channel.settimeout(patience_s)  # a stuck supervisor must not stop the loop
                 channel.sendto("\n".join(lines).encode("utf-8", "replace"), self._address)
         except (OSError, ValueError):
             self.failures += 1

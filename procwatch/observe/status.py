@@ -61,7 +61,8 @@ class StatusSnapshot:
 def read_status(state_dir: str, *, wall_s: float | None = None) -> dict[str, Any] | None:
     """Return the last snapshot with `age_s` and `stale` added, or None where there is none or it cannot be read.
 
-    `stale` says that it is older than a living daemon leaves it, or that its process is gone.
+    `stale` says that it is older than a living daemon leaves it, or that its process is gone; `age_s` is None where
+    the file does not tell. Not defended: looking from another pid namespace, where a container's daemon seems gone.
     """
     try:
         with open(os.path.join(state_dir, FILE_NAME), "rb") as snapshot:
@@ -73,8 +74,9 @@ def read_status(state_dir: str, *, wall_s: float | None = None) -> dict[str, Any
     now_s = time.time() if wall_s is None else wall_s
     written_s = content.get("written_at_s")
     # A clock that was set back makes a negative age; the snapshot is then as new as can be told.
-    age_s = max(0.0, now_s - written_s) if isinstance(written_s, int | float) else float("inf")
-    return {**content, "age_s": age_s, "stale": age_s > STALE_AFTER_S or not _runs(content.get("pid"))}
+    age_s = max(0.0, now_s - written_s) if isinstance(written_s, int | float) else None
+    stale = age_s is None or age_s > STALE_AFTER_S or not _runs(content.get("pid"))
+    return {**content, "age_s": age_s, "stale": stale}
 
 
 def _runs(pid: object) -> bool:
@@ -82,8 +84,8 @@ def _runs(pid: object) -> bool:
         return False
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except (OSError, OverflowError):
+    except PermissionError:
         return True  # another user's
+    except (OSError, OverflowError):
+        return False
     return True
