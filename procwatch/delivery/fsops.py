@@ -6,8 +6,8 @@ component is never followed. Not defended: whoever may write an outbox can swap 
 
 import contextlib
 import errno
+import hashlib
 import os
-import secrets
 import shutil
 import stat
 from collections.abc import Iterator
@@ -16,7 +16,8 @@ from typing import Final, Protocol
 from procwatch import faults
 from procwatch.delivery import sys_calls
 
-#: Files on their way to a name start like this; after a crash such a leftover may be removed by anyone.
+#: Files on their way to a name start like this. What a crash leaves of one goes when the same work is done again;
+#: anyone may remove it.
 TEMP_PREFIX: Final = ".procwatch-tmp-"
 
 _OPEN_FLAGS: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
@@ -24,8 +25,6 @@ _CREATE_FLAGS: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os
 _COPY_BYTES: Final = 1024 * 1024
 #: FAT keeps even seconds only: two copies of one file may differ by this much.
 _COARSEST_MTIME_NS: Final = 2_000_000_000
-#: What file systems answer that keep no modes (FAT, some SMB and FUSE mounts).
-_NO_MODES: Final = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS})
 
 
 class NotPlainFileError(ValueError):
@@ -101,7 +100,7 @@ class RealFs:
                 raise
             return made  # somebody else made it meanwhile; its mode is theirs
         with _opened(path, os.O_DIRECTORY) as fd:
-            _set_mode(fd, mode)  # mkdir obeys the umask and ignores setgid
+            sys_calls.set_mode(fd, mode)  # mkdir obeys the umask and ignores setgid
         return [*made, path]
 
     def rename_noreplace(self, src: str, dst: str) -> None:
@@ -129,23 +128,24 @@ class RealFs:
                 if not _is_earlier_copy(source, before, dst):
                     raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), dst)
             else:
-                self._copy(source, before, dst)
+                self._copy(source, before, src, dst)
         self.fsync_dir(os.path.dirname(dst))
         now = self.lstat(src)
         if now is not None and _same(now, before):  # else a new file took the name: it is not ours to remove
             self.unlink(src, missing_ok=True)
 
-    def _copy(self, source: int, before: os.stat_result, dst: str) -> None:
+    def _copy(self, source: int, before: os.stat_result, src: str, dst: str) -> None:
         faults.point("fs.copy")
-        with _temporary(os.path.dirname(dst)) as (temp, fd):
+        work = (os.fsencode(src), str(before.st_ino).encode())
+        with _temporary(os.path.dirname(dst), *work) as (temp, fd):
             os.lseek(source, 0, os.SEEK_SET)
             while block := os.read(source, _COPY_BYTES):
-                _write_all(fd, block)
+                sys_calls.write_all(fd, block)
             if not _same(os.fstat(source), before):
                 raise OSError(errno.EBUSY, "it changed while it was copied", dst)
             with contextlib.suppress(OSError):  # the owner can be kept by root only
                 os.fchown(fd, before.st_uid, before.st_gid)
-            _set_mode(fd, stat.S_IMODE(before.st_mode))
+            sys_calls.set_mode(fd, stat.S_IMODE(before.st_mode))
             os.utime(fd, ns=(before.st_atime_ns, before.st_mtime_ns))
             faults.point("fs.fsync_file")
             os.fsync(fd)
@@ -179,9 +179,9 @@ class RealFs:
 
     def write_file(self, path: str, data: bytes, mode: int) -> None:
         faults.point("fs.write")
-        with _temporary(os.path.dirname(path)) as (temp, fd):
-            _write_all(fd, data)
-            _set_mode(fd, mode)
+        with _temporary(os.path.dirname(path), os.fsencode(path), data) as (temp, fd):
+            sys_calls.write_all(fd, data)
+            sys_calls.set_mode(fd, mode)
             faults.point("fs.fsync_file")
             os.fsync(fd)
             self.rename_replace(temp, path)
@@ -192,7 +192,7 @@ class RealFs:
             status = os.fstat(fd)
             if not stat.S_ISDIR(status.st_mode):
                 _require_plain(path, status)
-            return _set_mode(fd, mode)
+            return sys_calls.set_mode(fd, mode)
 
     def lstat(self, path: str) -> os.stat_result | None:
         try:
@@ -247,9 +247,15 @@ def _opened(path: str, flags: int = 0, *, follow: bool = False) -> Iterator[int]
 
 
 @contextlib.contextmanager
-def _temporary(folder: str) -> Iterator[tuple[str, int]]:
-    """Yield path and descriptor of a new file in `folder`; the body renames it, or it is removed."""
-    temp = os.path.join(folder, TEMP_PREFIX + secrets.token_hex(8))
+def _temporary(folder: str, *work: bytes) -> Iterator[tuple[str, int]]:
+    """Yield path and descriptor of a new file in `folder`; the body renames it, or it is removed.
+
+    `work` names the work and gives the file its name: the same work, repeated after a crash, replaces what it left.
+    Nobody does the same work twice at a time (one lane an inbox).
+    """
+    temp = os.path.join(folder, TEMP_PREFIX + hashlib.sha256(b"\0".join(work)).hexdigest()[:16])
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(temp)
     fd = os.open(temp, _CREATE_FLAGS, 0o600)
     try:
         yield temp, fd
@@ -259,22 +265,6 @@ def _temporary(folder: str) -> Iterator[tuple[str, int]]:
         raise
     finally:
         os.close(fd)
-
-
-def _write_all(fd: int, data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[os.write(fd, view) :]
-
-
-def _set_mode(fd: int, mode: int) -> bool:
-    try:
-        os.fchmod(fd, mode)
-    except OSError as error:
-        if error.errno not in _NO_MODES:
-            raise
-        return False
-    return True
 
 
 def _same(one: os.stat_result, other: os.stat_result) -> bool:

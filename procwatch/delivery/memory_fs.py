@@ -1,7 +1,7 @@
 """FsOps in memory: what RealFs does, on a disk that can lose its power."""
 
 import errno
-import itertools
+import hashlib
 import os
 import stat
 
@@ -53,7 +53,7 @@ class MemoryFs(MemoryDisk):
             raise NotPlainFileError(f"only a regular file can go to another file system: {src!a}")
         there = self._nodes.get(self._find(dst) or 0)
         if there is None:
-            self._copy(node, dst)
+            self._copy(node, src, dst)
         elif (there.kind, there.data, there.mtime_ns) != ("file", node.data, node.mtime_ns):
             raise os_error(errno.EEXIST, dst)
         self._sync("fs.fsync_dir", os.path.dirname(dst))
@@ -85,7 +85,7 @@ class MemoryFs(MemoryDisk):
     def write_file(self, path: str, data: bytes, mode: int) -> None:
         self.calls.append(("write_file", path))
         faults.point("fs.write")
-        temp = self._temp(path)
+        temp = self._temp(os.path.dirname(path), os.fsencode(path), data)
         inode = self._create(temp, "file")
         try:
             self._set_content(inode, temp, data=data, mode=mode)
@@ -139,9 +139,9 @@ class MemoryFs(MemoryDisk):
             changes = ((*self._place(src), None), (*self._place(dst), inode))
             self._change(f"rename {src} {dst}", changes)
 
-    def _copy(self, node: Node, dst: str) -> None:
+    def _copy(self, node: Node, src: str, dst: str) -> None:
         faults.point("fs.copy")
-        temp = self._temp(dst)
+        temp = self._temp(os.path.dirname(dst), os.fsencode(src))
         inode = self._create(temp, "file")
         try:
             self._set_content(inode, temp, data=node.data, mode=node.mode, mtime_ns=node.mtime_ns)
@@ -163,7 +163,8 @@ class MemoryFs(MemoryDisk):
             self._remove_tree(os.path.join(path, name))
         self._change(f"remove {path}", ((*self._place(path), None),))
 
-    def _temp(self, path: str) -> str:
-        folder = os.path.dirname(path)
-        names = (os.path.join(folder, f"{TEMP_PREFIX}{number:016x}") for number in itertools.count())
-        return next(name for name in names if self._find(name) is None)
+    def _temp(self, folder: str, *work: bytes) -> str:
+        temp = os.path.join(folder, TEMP_PREFIX + hashlib.sha256(b"\0".join(work)).hexdigest()[:16])
+        if self._find(temp) is not None:
+            self._change(f"unlink {temp}", ((*self._place(temp), None),))
+        return temp

@@ -1,4 +1,4 @@
-"""Renaming without replacing: renameat2(2), which Python does not offer, and what stands in where it fails."""
+"""Small system calls and what stands in where a file system lacks them: renameat2(2), links, modes."""
 
 import contextlib
 import ctypes
@@ -16,6 +16,8 @@ _PLACEHOLDER_FLAGS: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
 #: fs.protected_hardlinks, which forbids linking files of others.
 _NO_FLAGS: Final = frozenset({errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP})
 _NO_LINKS: Final = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EACCES})
+#: What file systems answer that keep no modes (FAT, some SMB and FUSE mounts).
+_NO_MODES: Final = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS})
 
 
 def rename_noreplace(src: str, dst: str) -> None:
@@ -80,3 +82,20 @@ def rename_over_placeholder(src: str, dst: str) -> None:
         with contextlib.suppress(OSError):
             remove(dst)
         raise
+
+
+def write_all(fd: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
+
+
+def set_mode(fd: int, mode: int) -> bool:
+    """Set the mode; False where the file system keeps none."""
+    try:
+        os.fchmod(fd, mode)
+    except OSError as error:
+        if error.errno not in _NO_MODES:
+            raise
+        return False
+    return True

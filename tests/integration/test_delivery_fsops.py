@@ -476,3 +476,23 @@ def test_a_kill_is_a_real_one_and_comes_before_the_effect(tmp_path: Path) -> Non
 
     assert ended.returncode == -9
     assert os.listdir(tmp_path) == ["a"]
+
+
+@pytest.mark.parametrize(
+    "fault", ["fs.copy:1", "fs.fsync_file:1", "fs.rename:2", "fs.fsync_dir:1", "fs.unlink:1"]
+)
+def test_a_move_killed_at_any_point_is_finished_by_moving_again(
+    fault: str, fs: RealFs, tmp_path: Path, other_disk: Path
+) -> None:
+    src, dst = put(tmp_path / "a", b"original"), str(other_disk / "a")
+    program = (
+        "import sys; from procwatch.delivery.fsops import RealFs; RealFs().move_noreplace(*sys.argv[1:])"
+    )
+    argv = [sys.executable, "-c", program, src, dst]
+
+    ended = subprocess.run(argv, env=os.environ | {faults.VARIABLE: fault}, check=False, timeout=60)
+    assert ended.returncode == -9
+    fs.move_noreplace(src, dst)
+
+    assert list(tmp_path.iterdir()) == []
+    assert {p.name: p.read_bytes() for p in other_disk.iterdir()} == {"a": b"original"}
