@@ -1,0 +1,47 @@
+"""Fixtures of the acceptance ring; every test must leave no process behind."""
+
+import contextlib
+import os
+import signal
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support import processes
+from tests.support.oracle import Oracle
+from tests.support.places import Places
+from tests.support.waiting import eventually
+
+
+@pytest.fixture
+def places(tmp_path: Path) -> Places:
+    """The folders of one zero-configuration run; nothing is made yet."""
+    return Places(root=tmp_path / "site")
+
+
+@pytest.fixture
+def oracle(places: Places) -> Oracle:
+    """Accounts for everything that the test drops into `places`."""
+    return Oracle(places=places)
+
+
+@pytest.fixture(autouse=True)
+def no_process_is_left(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Fail a test when a process that it started, or one of that process's children, lives on."""
+    mark = uuid.uuid4().hex
+    monkeypatch.setenv(processes.MARK, mark)
+    yield
+
+    def gone() -> bool:
+        return not processes.marked(mark)
+
+    try:
+        eventually(gone, timeout_s=5.0)
+    except AssertionError as error:
+        left = {pid: processes.command_line(pid) for pid in processes.marked(mark)}
+        for pid in left:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        raise AssertionError(f"left behind: {left}") from error

@@ -1,0 +1,164 @@
+"""Nothing is lost and nothing is done twice when the daemon or a worker dies."""
+
+import os
+import random
+import signal
+import time
+from collections import defaultdict
+from pathlib import Path
+
+import pytest
+
+from tests.support import images, logs, processes
+from tests.support.daemon import Daemon, procwatch
+from tests.support.oracle import Oracle
+from tests.support.places import Places
+from tests.support.waiting import eventually
+
+pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(110)]
+
+#: Seconds after `service.ready`; the first rounds hit the first jobs, the later ones the stream.
+MOMENTS = random.Random(2).sample([0.0, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4], 6)
+
+
+def test_kill_9_at_random_moments_loses_nothing_and_does_nothing_twice(
+    places: Places, oracle: Oracle, tmp_path: Path
+) -> None:
+    config = places.write_config(inbox='settle = "0s"')
+    for number in range(60):
+        path = f"{'sub/' if number % 3 == 0 else ''}{number}.jpg"
+        images.write(places.inbox / path, oracle.expect(path, images.noisy_jpeg(number, (1200, 900))))
+    rounds = []
+    for moment in MOMENTS:
+        with Daemon("-c", config, cwd=tmp_path) as daemon:
+            time.sleep(moment)  # not a wait for anything: the moment of the kill is the input of this test
+            daemon.kill9()
+            daemon.wait_for_no_orphans(2.0)
+        rounds.append(daemon.lines())
+    with Daemon("-c", config, cwd=tmp_path) as last:
+        eventually(lambda: oracle.all_are_in("archive"), 60, 0.2)
+    rounds.append(last.lines())
+    oracle.check(archive=60)
+    assert sum(len(logs.select(lines, "job.done")) > 0 for lines in rounds) >= 2, "every kill came too early"
+    check_history(rounds)
+
+
+def check_history(rounds: list[list[logs.Line]]) -> None:
+    """Across a crash a terminal line may come twice, but only with the same job and attempt."""
+    ends = defaultdict(set)
+    for line in (line for lines in rounds for line in logs.terminal(lines)):
+        assert line["event"] == "job.done", line
+        ends[line["path"]].add((line["job"], line["attempt"]))
+    assert len(ends) == 60, "each file has a terminal line in one of the runs"
+    twice = {path: jobs for path, jobs in ends.items() if len(jobs) > 1}
+    assert not twice, f"done twice: {twice}"
+
+
+def test_a_killed_worker_costs_only_its_own_job_an_attempt(
+    places: Places, oracle: Oracle, tmp_path: Path
+) -> None:
+    """The OOM killer takes a worker in the middle of a job: that job alone runs again, on another pid."""
+    with Daemon("-c", places.write_config(), cwd=tmp_path) as daemon:
+        frozen = eventually(daemon.worker_pids)
+        for pid in frozen:
+            os.kill(pid, signal.SIGSTOP)
+        data = oracle.expect("victim.jpg", images.jpeg(1))
+        images.move_in(places.inbox / "victim.jpg", data, outside=tmp_path)
+        killed = daemon.wait_for("job.started", path="victim.jpg")["worker_pid"]
+        assert killed in frozen
+        os.kill(killed, signal.SIGKILL)
+        for pid in set(frozen) - {killed}:
+            os.kill(pid, signal.SIGCONT)
+        for number in range(6):
+            path = f"innocent-{number}.jpg"
+            images.write(places.inbox / path, oracle.expect(path, images.noisy_jpeg(number)))
+        done = daemon.wait_for("job.done", path="victim.jpg")
+        assert done["attempt"] == 2
+        assert done["worker_pid"] != killed
+        daemon.wait_for_ends(7)
+        innocent = [line for line in logs.terminal(daemon.lines()) if line["path"] != "victim.jpg"]
+        assert {line["attempt"] for line in innocent} == {1}
+        assert logs.select(daemon.lines(), "pool.worker_lost", worker_pid=killed)
+        assert logs.select(daemon.lines(), "job.retrying", path="victim.jpg")
+    oracle.check(archive=7)
+
+
+def test_a_file_that_kills_its_worker_twice_fails_as_worker_crashed(
+    places: Places, oracle: Oracle, tmp_path: Path
+) -> None:
+    with Daemon("-c", places.write_config(pool="workers = 1"), cwd=tmp_path) as daemon:
+        data = oracle.expect("poison.png", images.slow_png())
+        images.move_in(places.inbox / "poison.png", data, outside=tmp_path)
+        for attempt in (1, 2):
+            started = daemon.wait_for("job.started", path="poison.png", count=attempt)
+            os.kill(started["worker_pid"], signal.SIGKILL)
+        failed = daemon.wait_for("job.failed", path="poison.png")
+        assert (failed["error"], failed["attempt"]) == ("worker-crashed", 2)
+        images.write(places.inbox / "next.jpg", oracle.expect("next.jpg", images.jpeg(2)))
+        daemon.wait_for("job.done", path="next.jpg", attempt=1)
+    oracle.check(archive=1, failed=1)
+    assert oracle.error_file("poison.png")["code"] == "worker-crashed"
+
+
+def test_an_idle_worker_that_dies_is_replaced_and_nobody_is_blamed(
+    places: Places, oracle: Oracle, tmp_path: Path
+) -> None:
+    with Daemon("-c", places.write_config(), cwd=tmp_path) as daemon:
+        before = eventually(daemon.worker_pids)
+        for pid in before:
+            os.kill(pid, signal.SIGKILL)
+        eventually(lambda: not any(map(processes.alive, before)))
+        for number in range(4):
+            path = f"{number}.jpg"
+            images.write(places.inbox / path, oracle.expect(path, images.jpeg(number)))
+        lines = daemon.wait_for_ends(4)
+        assert {(line["event"], line["attempt"]) for line in lines} == {("job.done", 1)}
+        assert not {line["worker_pid"] for line in lines} & set(before)
+    oracle.check(archive=4)
+
+
+def test_a_dead_forkserver_is_survived(places: Places, oracle: Oracle, tmp_path: Path) -> None:
+    """Every process below the daemon is killed at once; work goes on with new ones."""
+    with Daemon("-c", places.write_config(), cwd=tmp_path) as daemon:
+        before = daemon.descendants()
+        for pid in before:
+            os.kill(pid, signal.SIGKILL)
+        eventually(lambda: not any(map(processes.alive, before)))
+        images.write(places.inbox / "after.jpg", oracle.expect("after.jpg", images.jpeg(3)))
+        daemon.wait_for("job.done", path="after.jpg", timeout_s=40)
+    oracle.check(archive=1)
+
+
+def test_a_file_over_its_timeout_fails_and_the_daemon_goes_on(
+    places: Places, oracle: Oracle, tmp_path: Path
+) -> None:
+    config = places.write_config(pool='timeout = "1s"')
+    with Daemon("-c", config, cwd=tmp_path) as daemon:
+        data = oracle.expect("slow.png", images.slow_png())
+        images.move_in(places.inbox / "slow.png", data, outside=tmp_path)
+        started = daemon.wait_for("job.started", path="slow.png")
+        failed = daemon.wait_for("job.failed", path="slow.png", timeout_s=10)
+        assert failed["error"] == "timeout"
+        assert failed["worker_pid"] == started["worker_pid"]
+        assert failed["run_s"] < 3
+        eventually(lambda: not processes.alive(started["worker_pid"]))
+        for number in range(4):
+            path = f"{number}.jpg"
+            images.write(places.inbox / path, oracle.expect(path, images.jpeg(number)))
+            daemon.wait_for("job.done", path=path)
+    oracle.check(archive=4, failed=1)
+    assert oracle.error_file("slow.png")["code"] == "timeout"
+
+
+def test_once_finishes_what_a_killed_daemon_left(places: Places, oracle: Oracle, tmp_path: Path) -> None:
+    config = places.write_config(inbox='settle = "0s"')
+    for number in range(12):
+        images.write(
+            places.inbox / f"{number}.jpg", oracle.expect(f"{number}.jpg", images.noisy_jpeg(number))
+        )
+    with Daemon("-c", config, cwd=tmp_path) as daemon:
+        daemon.wait_for("job.done")
+        daemon.kill9()
+    ended = procwatch("once", "-c", config, cwd=tmp_path)
+    assert ended.returncode == 0, ended
+    oracle.check(archive=12)
