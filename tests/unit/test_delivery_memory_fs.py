@@ -64,6 +64,20 @@ def test_a_rename_is_one_step_also_when_only_the_source_folder_is_synced(fs: Mem
     assert cut(fs).files() == {"/out/a.jpg": b"pixels"}
 
 
+def test_a_synced_rename_keeps_the_steps_that_led_to_it() -> None:
+    fs = MemoryFs()
+    fs.put("/a/x", b"x")
+    for folder in ("/b", "/c"):
+        fs.put_dir(folder)
+    fs.settle()
+
+    fs.rename_noreplace("/a/x", "/b/x")
+    fs.rename_noreplace("/b/x", "/c/x")
+    fs.fsync_dir("/c")
+
+    assert cut(fs).files() == {"/c/x": b"x"}  # not in /a as well
+
+
 def test_a_folder_that_was_never_synced_into_its_parent_takes_its_files_along(fs: MemoryFs) -> None:
     assert fs.make_dirs("/out/album/2024", 0o2775) == ["/out/album", "/out/album/2024"]
     fs.fsync_file("/staging/0.jpg")
@@ -98,6 +112,7 @@ def test_a_move_to_another_file_system_never_loses_the_file_and_can_be_finished(
     fs.put("/in/a.jpg", b"original")
     fs.settle()
     fs.move_noreplace("/in/a.jpg", "/archive/a.jpg")
+    fs.fsync_dir("/in")  # a journal may make the removal durable at any time
 
     for prefix in range(len(fs.effects) + 1):
         after = fs.crash(prefix, names=names, data=data)
