@@ -68,7 +68,7 @@ class ForeignRecords:
         file: TextIO | None = None,
         line: str | None = None,
     ) -> None:
-        text = _cut(str(message), _MESSAGE_MAX)
+        text = _cut(str(message), _MESSAGE_MAX // 2)  # leaves room for the place, which comes last
         self.say("warning", "py.warnings", f"{category.__name__}: {text} ({filename}:{lineno})")
 
     def _on_uncaught(

@@ -7,6 +7,7 @@ import resource
 import subprocess
 import sys
 import textwrap
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -152,8 +153,27 @@ def test_a_line_that_a_full_disk_cut_is_completed_not_repeated(log_file: Path) -
         sink.close()
         assert sink.dropped == 0
     """
-    run(script, str(log_file))
+    assert run(script, str(log_file)).stderr == ""
     assert lines(log_file) == [letter * 59 for letter in "abcd"]
+
+
+def test_a_line_that_was_cut_before_a_rotation_is_whole_in_the_new_file(log_file: Path) -> None:
+    script = """
+        import os, resource, signal, sys
+        from procwatch.observe.sinks import FileSink
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))
+        sink = FileSink(sys.argv[1])
+        sink.write("a" * 59)
+        sink.write("b" * 59)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        os.rename(sys.argv[1], sys.argv[1] + ".1")
+        sink.reopen()
+        sink.close()
+    """
+    assert run(script, str(log_file)).stderr == ""
+    assert lines(log_file) == ["b" * 59]
 
 
 @pytest.mark.parametrize("place", ["missing/deeper/procwatch.log", ".", "file/procwatch.log"])
@@ -195,8 +215,10 @@ def test_a_slow_reader_of_a_non_blocking_pipe_gets_every_line_later() -> None:
     sink = DescriptorSink(writer)
     os.close(writer)
     sent = [f"{number} " + "x" * 1000 for number in range(200)]
+    started = time.monotonic()
     for line in sent:
         sink.write(line)
+    assert time.monotonic() - started < 5  # it is waited for once, not once a line
     received = b""
     os.set_blocking(reader, False)
 
@@ -314,6 +336,7 @@ def test_what_other_libraries_say_comes_in_the_same_shape() -> None:
     ]
     assert [line["message"][:40] for line in found[:2]] == ["Inotify queue overflowed", "%d is wrong"]
     assert len(found[2]["message"]) < 3000
+    assert found[2]["message"].endswith("(<string>:7)")
     assert found[3]["message"] == "thread scanner died: ValueError: in a thread \udcff"
     assert found[5]["traceback"].endswith("LookupError: the end\n")
 
