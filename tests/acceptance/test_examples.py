@@ -1,7 +1,6 @@
 """The configurations that ship with procwatch work as they are."""
 
 import re
-import shutil
 from pathlib import Path
 
 import pytest
@@ -42,14 +41,15 @@ def test_a_shipped_configuration_is_valid_and_runs(config: Path, tmp_path: Path)
     copy = private_copy(config, tmp_path)
     for inbox in folders(copy)["path"]:
         inbox.mkdir(parents=True, exist_ok=True)
-    checked = procwatch("check", "-c", copy, cwd=tmp_path)
+    env = {"STATE_DIRECTORY": str(tmp_path / "state")}
+    checked = procwatch("check", "-c", copy, cwd=tmp_path, env=env)
     assert checked.returncode == 0, checked
     dropped = []
     for number, inbox in enumerate(folders(copy)["path"]):
         data = images.noisy_jpeg(number, (2400, 1600))
         images.write(inbox / f"drop-{number}.jpg", data)
         dropped.append(digest(data))
-    ended = procwatch("once", "-c", copy, cwd=tmp_path)
+    ended = procwatch("once", "-c", copy, cwd=tmp_path, env=env)
     assert ended.returncode == 0, ended
     made = [file for file in files_below(tmp_path) if file.name.startswith("drop-")]
     contents = {digest(file.read_bytes()) for file in made}
@@ -65,17 +65,18 @@ def test_there_are_two_real_examples_and_an_annotated_default() -> None:
 
 
 def test_what_init_writes_runs_as_it_is(tmp_path: Path) -> None:
-    ended = procwatch("init", tmp_path / "new", cwd=tmp_path)
+    """Once with `init`, and then `run DIR` and `once DIR` take the file that lies there."""
+    home = tmp_path / "new"
+    ended = procwatch("init", home, cwd=tmp_path)
     assert ended.returncode == 0, ended
-    config = tmp_path / "new/procwatch.toml"
-    assert config.read_text().count("#") > 20, "annotated"
-    again = procwatch("init", tmp_path / "new", cwd=tmp_path)
-    assert again.returncode != 0, "a configuration is never overwritten"
-    work = tmp_path / "work"
-    work.mkdir()
-    copy = Path(shutil.copy(private_copy(config, work), work / "copy.toml"))
-    for inbox in folders(copy)["path"]:
-        inbox.mkdir(parents=True, exist_ok=True)
+    config = home / "procwatch.toml"
+    before = config.read_text()
+    assert before.count("\n#") > 20, "annotated"
+    for inbox in folders(config)["path"]:
         images.write(inbox / "a.jpg", images.jpeg(1))
-    ended = procwatch("once", "-c", copy, cwd=tmp_path)
+    ended = procwatch("once", home, cwd=tmp_path)
     assert ended.returncode == 0, ended
+    assert [file.name for file in files_below(home / "outbox")] == ["a-thumb.jpg", "a-web.jpg"]
+    again = procwatch("init", home, cwd=tmp_path)
+    assert again.returncode != 0
+    assert config.read_text() == before, "a configuration is never overwritten"
