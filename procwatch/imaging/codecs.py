@@ -19,7 +19,7 @@ class Codec:
     options: tuple[Param, ...] = ()
 
 
-_PROGRESSIVE = Param(name="progressive", kind="bool", meaning="load from coarse to fine", default=True)
+_PROGRESSIVE = Param(name="progressive", kind="bool", meaning="load from coarse to fine", default=False)
 _SUBSAMPLING = Param(
     name="subsampling",
     kind="str",
@@ -52,7 +52,7 @@ CODECS = MappingProxyType(
                 quality=80,
                 options=(
                     _LOSSLESS,
-                    Param(name="method", kind="int", meaning="0 fast to 6 small", default=4, low=0, high=6),
+                    Param(name="method", kind="int", meaning="0 fast to 6 small", default=2, low=0, high=6),
                 ),
             ),
             Codec(
@@ -67,7 +67,7 @@ CODECS = MappingProxyType(
                         name="compress_level",
                         kind="int",
                         meaning="0 none to 9 most",
-                        default=6,
+                        default=4,
                         low=0,
                         high=9,
                     ),

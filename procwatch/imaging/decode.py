@@ -2,8 +2,8 @@
 
 import contextlib
 import importlib
-import io
 import os
+import re
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -138,6 +138,13 @@ def check_pixels(size: Size, limits: Limits) -> None:
         )
 
 
+def _too_many_pixels(error: Exception, limits: Limits) -> ImageError:
+    """Pillow's own message names twice the limit, because it warns first."""
+    found = re.search(r"\d+", str(error))
+    counted = f"{int(found[0]):,} pixels" if found else "too many pixels"
+    return ImageError("too-many-pixels", f"{counted}, allowed are {limits.max_pixels:,}")
+
+
 def _frames(image: Image.Image) -> int:
     try:
         return int(getattr(image, "n_frames", 1))
@@ -158,6 +165,8 @@ def _guarded(source: BinaryIO, prefix: bytes, formats: tuple[str, ...], limits: 
             yield
     except ImageError:
         raise
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise _too_many_pixels(error, limits) from None
     except UnidentifiedImageError:
         raise _unidentified(source, prefix, formats) from None
     except Exception as error:
@@ -184,7 +193,7 @@ def _why_refused(source: BinaryIO, kind: str) -> ImageError:
     source.seek(0)
     factory = Image.OPEN[kind][0]
     try:
-        factory(io.BytesIO(source.read(1 << 20)), "")
+        factory(source, "")
     except Exception as error:  # noqa: BLE001 (the reason is all that is wanted)
         return classified(error, kind=kind)
     return ImageError("truncated", f"the {kind} data is damaged")
@@ -205,8 +214,6 @@ def classified(error: Exception, *, kind: str = "") -> ImageError:
     """Map what a decoder raises to a stable code. Damage counts as `truncated`: a file still being written looks the same."""
     text = str(error) or type(error).__name__
     reason = f"{kind}: {text}" if kind else text
-    if isinstance(error, Image.DecompressionBombError | Image.DecompressionBombWarning):
-        return ImageError("too-many-pixels", text)
     if isinstance(error, MemoryError):
         return ImageError("out-of-memory", "decoding needed more memory than a worker may use")
     if isinstance(error, OSError) and error.errno is not None:

@@ -10,10 +10,17 @@ from procwatch.imaging.operations import OPERATIONS
 from procwatch.imaging.recipe import Output, Step
 
 #: libjpeg may shrink while it decodes as long as this many of its pixels are left for each output pixel, each way.
-DRAFT_GAP: Final = 2.0
+#: Measured on 15 photos of 0.4 to 24 megapixels, SSIM of luma against full decode and Pillow's Lanczos, mean / worst:
+#:   320 px: gap 2.0 .9986/.9976, 1.4 .9977/.9953, 1.25 .9967/.9849       1600 px: 2.0 .9989/.9980, 1.25 .9975/.9946
+#:   400 px: gap 2.0 .9987/.9980, 1.4 .9979/.9965, 1.25 .9963/.9901       2048 px: 2.0 .9990/.9981, 1.25 .9985/.9968
+#: Large outputs keep more with less of a gap, and gain most: a 20 megapixel photo decodes in 29 ms instead of 66.
+DRAFT_GAP: Final = 1.4
+DRAFT_GAP_LARGE: Final = 1.25
+LARGE_SIDE: Final = 1200  # pixels, the longer side of an output
 
 #: An output is made from a larger finished one that has this many pixels for each of its own, each way.
-DERIVE_GAP: Final = 2.0
+#: Measured likewise, 400 px from 600 (gap 1.5) .9982/.9974, from 800 .9984/.9977, from 2048 .9990/.9985.
+DERIVE_GAP: Final = 1.5
 
 _DRAFT_FACTORS: Final = (8, 4, 2)
 _EDGE: Final = 1e-6  # of a pixel: boxes that went through divisions still count as equal
@@ -104,6 +111,10 @@ def relative_box(box: Box, parent: Geometry) -> Box:
 
 
 def draft_factor(geometries: Sequence[Geometry]) -> int:
-    """Return the largest factor that leaves DRAFT_GAP pixels for each pixel of every output; 1 if there is none."""
-    densest = max((max(density(geometry)) for geometry in geometries), default=1.0)
-    return next((factor for factor in _DRAFT_FACTORS if factor * densest * DRAFT_GAP <= 1.0 + _EDGE), 1)
+    """Return the largest factor that leaves enough pixels for each pixel of every output; 1 if there is none."""
+    needed = max((max(density(geometry)) * _draft_gap(geometry) for geometry in geometries), default=1.0)
+    return next((factor for factor in _DRAFT_FACTORS if factor * needed <= 1.0 + _EDGE), 1)
+
+
+def _draft_gap(geometry: Geometry) -> float:
+    return DRAFT_GAP_LARGE if max(geometry.size) >= LARGE_SIDE else DRAFT_GAP
