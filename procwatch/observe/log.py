@@ -113,13 +113,13 @@ class Log:
 
     def _write(self, level: str, fields: EventDict) -> None:
         now_s = self._clock()
-        try:
-            event = str(fields.pop("event", ""))
-            _explain_exception(fields)
-            for sink, render in self._targets:
-                sink.write(render(now_s, level, event, fields))
-        except Exception:  # noqa: BLE001 (logging must never be the reason why a file is not processed)
-            self._lost += 1
+        event = fields.pop("event", "")
+        for sink, render in self._targets:
+            try:
+                _explain_exception(fields)
+                sink.write(render(now_s, level, str(event), fields))
+            except Exception:  # noqa: BLE001 (logging must never be the reason why a file is not processed)
+                self._lost += 1
 
 
 class _Door:
@@ -157,8 +157,11 @@ def open_log(
     targets: list[tuple[Sink, Renderer]] = []
     if file is not None:
         targets.append((_open_file(file), render_json))
-    if not quiet:
-        targets.append(_stdout_target(stdout if stdout is not None else sys.stdout, format, environ))
+    stream: TextIO | None = (
+        stdout if stdout is not None else sys.stdout
+    )  # None where it was closed at the start
+    if not quiet and stream is not None:
+        targets.append(_stdout_target(stream, format, environ))
     log = Log(targets, level=level)
     if foreign:
         log.capture_foreign()

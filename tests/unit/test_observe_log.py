@@ -4,7 +4,7 @@ import enum
 import io
 import json
 import threading
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pytest
@@ -145,6 +145,22 @@ def test_a_failing_sink_never_reaches_the_caller_and_is_counted() -> None:
     log = Log([(_Failing(), render_json)])
     log.logger.info("service.ready")
     assert log.dropped == 1
+
+
+def test_a_failing_sink_does_not_take_the_line_from_the_others() -> None:
+    stream = io.StringIO()
+    log = Log([(_Failing(), render_json), (StreamSink(stream), render_json)])
+    log.logger.info("service.ready")
+    assert parsed(stream.getvalue())["event"] == "service.ready"
+
+
+def test_a_program_without_stdout_logs_into_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdout", None)
+    log = open_log(file=str(tmp_path / "log"), foreign=False)
+    log.logger.info("service.ready")
+    log.close()
+    assert log.dropped == 0
+    assert parsed((tmp_path / "log").read_text())["event"] == "service.ready"
 
 
 def test_a_closed_stream_is_counted() -> None:
