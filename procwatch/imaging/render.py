@@ -21,7 +21,6 @@ from procwatch.imaging.recipe import Output, Recipe, ResamplerChoice, Step
 from procwatch.imaging.resample import Resampler
 from procwatch.model import Limits, Rendered, Staged
 
-
 #: Blocks of 16 MiB that Pillow keeps for the next picture instead of giving them back: 4 save 5 to 8 % of CPU time
 #: (page faults) on 15 photos for 40 MiB of memory, 8 save no more.
 _KEPT_BLOCKS: Final = 4
@@ -158,7 +157,7 @@ def warm_up(recipes: Iterable[Recipe]) -> dict[str, str]:
     Returns notes: `resampler` is "simd" or "pillow", `resampler_note` says why where "simd" could have been.
     """
     notes: dict[str, str] = {}
-    Image.core.set_blocks_max(_KEPT_BLOCKS)
+    Image.core.set_blocks_max(_KEPT_BLOCKS)  # type: ignore[attr-defined]
     for recipe in recipes:
         load_plugins(recipe.formats)
         resampler = resampler_for(recipe.resampler)
