@@ -415,7 +415,7 @@ _MACHINERY: Final = (
             SECONDS.optional,
             HINT,
         ),
-        values={"reason": "exit status 1", "exit": "1"},
+        values={"reason": "exit status 1", "exit": "exit 1"},
     ),
     Event(
         name="log.foreign",

@@ -163,7 +163,10 @@ MODE = Field(
     example="native",
 )
 EXIT = Field(
-    name="exit", type="string", meaning="signal name or exit status of the process", example="SIGKILL"
+    name="exit",
+    type="string",
+    meaning="how the process ended: a signal name, exit N, or unknown",
+    example="SIGKILL",
 )
 DELAY_S = Field(
     name="delay_s", type="number", unit="seconds", meaning="until the next attempt may start", example=2.0
