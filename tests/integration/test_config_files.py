@@ -5,10 +5,9 @@ import re
 import stat
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from pydantic import BaseModel
 
 from procwatch.errors import ConfigError, UsageError
 from procwatch.settings import load as loading
@@ -25,6 +24,9 @@ from procwatch.settings.schema import (
 )
 from procwatch.settings.show import to_toml
 from procwatch.settings.values import Settings
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
 
 pytestmark = pytest.mark.integration
 

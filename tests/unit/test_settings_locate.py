@@ -67,10 +67,11 @@ def test_the_line_of_a_key_is_found(path: tuple[str | int, ...], line: int) -> N
 
 def paths(value: object, path: tuple[str | int, ...] = ()) -> set[tuple[str | int, ...]]:
     """Return the path of everything in nested tables and arrays."""
-    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    return {(*path, key) for key, _ in items}.union(
-        *(paths(item, (*path, key)) for key, item in items), set()
-    )
+    parts = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    found: set[tuple[str | int, ...]] = set()
+    for key, inner in parts:
+        found |= {(*path, key)} | paths(inner, (*path, key))
+    return found
 
 
 def test_every_key_that_tomllib_sees_has_a_line() -> None:
