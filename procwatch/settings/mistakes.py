@@ -68,8 +68,8 @@ def _allowed(path: Path) -> str:
     for length in range(len(path), 0, -1):
         field = _fields(path[: length - 1]).get(str(path[length - 1]))
         if field is not None and field.description:
-            item = "an item of " if length < len(path) else ""
-            return item + str(field.description)
+            is_item = length < len(path) and field.description.startswith("a list")
+            return ("an item of " if is_item else "") + str(field.description)
     return "something else"
 
 

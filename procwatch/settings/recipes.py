@@ -95,7 +95,8 @@ def _encoding_mistakes(path: Path, output: Mapping[str, Any]) -> Iterator[Mistak
     if name not in FORMAT_NAMES:
         problems += output_problems("auto", quality, {})  # an unknown format does not excuse the quality
     for problem in problems:
-        key = "quality" if "quality" in problem else "format" if "output format" in problem else "options"
+        about_quality = problem.startswith("quality") or "has no quality" in problem
+        key = "quality" if about_quality else "format" if "output format" in problem else "options"
         yield Mistake(path=(*path, key), message=problem)
 
 

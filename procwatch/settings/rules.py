@@ -28,13 +28,11 @@ def rule_mistakes(data: Mapping[str, Any], base: str, state_dir: str) -> list[Mi
         if not isinstance(table, dict):
             continue
         mistakes += _unknown_recipe(index, table, data.get("recipe"))
-        try:
-            folders = _folders(table, base)
-        except ValueError as error:
-            mistakes.append(Mistake(path=("inbox", index), message=f"a folder cannot be used: {error}"))
-            continue
-        if folders is not None:
-            inboxes.append((index, folders))
+        texts = _texts(table)
+        unknown_users = list(_unknown_users(index, texts, base))
+        mistakes += unknown_users
+        if "path" in texts and not unknown_users:
+            inboxes.append((index, inbox_folders(base=base, **texts)))
     mistakes += _same_names(inboxes)
     mistakes += _nested_inboxes(inboxes)
     mistakes += _outputs_in_inboxes(inboxes, tables)
@@ -42,12 +40,20 @@ def rule_mistakes(data: Mapping[str, Any], base: str, state_dir: str) -> list[Mi
     return mistakes
 
 
-def _folders(table: Mapping[str, Any], base: str) -> Folders | None:
+def _texts(table: Mapping[str, Any]) -> Any:
+    """Return what can be made sense of; the schema reports the rest."""
     given = {key: table.get(key) for key in ("path", "name", *_OUTPUT_FOLDERS)}
-    texts = {
+    return {
         key: value for key, value in given.items() if isinstance(value, str) and value and "\0" not in value
     }
-    return inbox_folders(base=base, **texts) if "path" in texts else None
+
+
+def _unknown_users(index: int, texts: Mapping[str, str], base: str) -> Iterator[Mistake]:
+    for key in ("path", *_OUTPUT_FOLDERS):
+        try:
+            absolute(texts.get(key, ""), base)
+        except ValueError as error:
+            yield Mistake(path=("inbox", index, key), message=str(error))
 
 
 def _unknown_recipe(index: int, table: Mapping[str, Any], recipes: object) -> Iterator[Mistake]:

@@ -61,6 +61,7 @@ def test_the_smallest_configuration_is_one_path() -> None:
         ("ignore = ['a', 7]", "ignore#2", "not 7"),
         ("recipe = 'wbe'", "recipe", 'did you mean "web"?'),
         ("name = 'a/b'", "name", 'without "/"'),
+        ("failed = '~nobody-of-that-name/f'", "failed", "~nobody-of-that-name/f names a user"),
         ("outbox = ''", "outbox", "a folder for results"),
         (
             "outbox = 'in/out'",
@@ -88,6 +89,7 @@ def test_a_mistake_in_an_inbox_names_the_key_and_what_is_allowed(line: str, key:
         ("quality = 101", "quality", "from 1 to 100"),
         ("format = 'png'\nquality = 80", "quality", "lossless"),
         ("format = 'jpeg'\noptions = { progresive = true }", "options", "did you mean 'progressive'?"),
+        ("format = 'jpeg'\noptions = { quality = 80 }", "options", "no parameter 'quality'"),
         ("template = '{stm}.{ext}'", "template", 'did you mean "stem"?'),
         ("template = '../{stem}.{ext}'", "template", ".."),
         ("template = '/x/{stem}.{ext}'", "template", "relative"),
@@ -108,7 +110,11 @@ def test_a_mistake_in_a_recipe_names_the_key_and_what_is_allowed(line: str, key:
         ("inbox = 3", "inbox", "tables [[inbox]]"),
         ("[inbox]\npath = 'x'", "inbox", "tables [[inbox]], at least one, not a table"),
         ("[[inbox]]\nname = 'x'", "inbox#1.path", "is missing"),
-        ("[[inbox]]\npath = '~nobody-of-that-name/x'", "inbox#1", "a user that this machine does not know"),
+        (
+            "[[inbox]]\npath = '~nobody-of-that-name/x'",
+            "inbox#1.path",
+            "a user that this machine does not know",
+        ),
         ("[[inbox]]\npath = 'x'\n[recipe.r]", "recipe.r.output", "is missing"),
         ("[[inbox]]\npath = 'x'\n[recipe.'a/b'.output.o]", "recipe.a/b", "letters, digits"),
         ("[[inbox]]\npath = 'x'\n[recipe.r]\nformats = ['EPS']\noutput.o = {}", "recipe.r.formats#1", "EPS"),
