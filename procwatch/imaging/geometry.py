@@ -26,9 +26,10 @@ class Geometry:
         """Keep only a part, given in pixels of the present size, and make it `size`."""
         x, y, right, bottom = self.box
         x_scale, y_scale = (right - x) / self.size[0], (bottom - y) / self.size[1]
+        # Clamped, because a box that lies outside by a rounding error is refused by resamplers.
         box = (
-            x + left * x_scale,
-            y + top * y_scale,
+            max(x + left * x_scale, x),
+            max(y + top * y_scale, y),
             min(x + (left + width) * x_scale, right),
             min(y + (top + height) * y_scale, bottom),
         )
