@@ -14,6 +14,7 @@ from PIL import Image, UnidentifiedImageError
 from procwatch.errors import ImageError
 from procwatch.imaging import sniff
 from procwatch.imaging.geometry import Size
+from procwatch.imaging.memory import codec_has_headroom
 from procwatch.imaging.metadata import orientation_of, upright_size
 from procwatch.model import Limits
 from procwatch.units import format_size
@@ -102,7 +103,12 @@ def load_pixels(
             # Floor: a ceiling would let draft() pick the next smaller factor on sizes that do not divide evenly.
             drafted = image.draft(None, (max(1, image.width // draft), max(1, image.height // draft)))
             scale = _scale(drafted, header)
-        image.load()
+        try:
+            image.load()
+        except OSError as error:
+            if error.errno is None and not codec_has_headroom(image.size):
+                raise MemoryError from error
+            raise
     return 1 / scale
 
 

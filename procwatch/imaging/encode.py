@@ -8,6 +8,7 @@ from PIL import Image
 from procwatch.errors import ImageError
 from procwatch.imaging.codecs import Codec
 from procwatch.imaging.color import flattened
+from procwatch.imaging.memory import codec_has_headroom
 from procwatch.imaging.operation import Params, with_defaults
 from procwatch.imaging.recipe import Output
 
@@ -35,7 +36,12 @@ def encode(image: Image.Image, output: Output, codec: Codec) -> bytes:
     buffer = io.BytesIO()
     if not codec.alpha:
         clean = flattened(clean)
-    clean.save(buffer, codec.pillow, **_arguments(codec.name, quality, options))
+    try:
+        clean.save(buffer, codec.pillow, **_arguments(codec.name, quality, options))
+    except (OSError, RuntimeError, ValueError) as error:
+        if not codec_has_headroom(clean.size):
+            raise MemoryError from error
+        raise ImageError("internal-error", f"output {output.name}: {codec.name}: {error}") from error
     return buffer.getvalue()
 
 

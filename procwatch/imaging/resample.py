@@ -1,19 +1,16 @@
 """Resampling with Lanczos3: the SIMD resampler where it can, Pillow where it cannot, the same picture from both."""
 
-import resource
 from typing import Any, Final, Literal
 
 from PIL import Image, ImageChops, ImageStat
 
 from procwatch.imaging.geometry import Box, Size
+from procwatch.imaging.memory import has_headroom
 
 Engine = Literal["simd", "pillow"]
 
 #: Modes that cykooz-resizer 4 takes and that we hand over; RGBA goes through premultiplied RGBa.
 _SIMD_MODES: Final = frozenset(("RGB", "RGBa", "CMYK", "L"))
-
-#: Address space that must stay free beside the resampler's own buffers; it aborts the process instead of raising.
-_HEADROOM_BYTES: Final = 32 * 1024**2
 
 #: A resampler keeps its buffer for the next picture (saves the page faults); one that grew beyond this is dropped.
 _KEEP_BUFFER_BYTES: Final = 64 * 1024**2
@@ -82,19 +79,6 @@ def working_bytes(image: Image.Image, box: Box, size: Size) -> int:
     pixel_bytes = 1 if image.mode == "L" else 4
     rows = min(image.height, int(box[3] - box[1]) + 1)
     return size[0] * (rows + size[1]) * pixel_bytes
-
-
-def has_headroom(needed_bytes: int) -> bool:
-    """Say whether an allocation fits under RLIMIT_AS; always where no limit is set.
-
-    Rust aborts (SIGABRT) where Pillow raises MemoryError, so a worker would die of what is only a big picture.
-    """
-    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
-    if limit == resource.RLIM_INFINITY:
-        return True
-    with open("/proc/self/statm", "rb") as statm:
-        used = int(statm.read().split()[0]) * resource.getpagesize()
-    return used + needed_bytes + _HEADROOM_BYTES <= limit
 
 
 def _difference_on_check_picture(simd: Any) -> float:

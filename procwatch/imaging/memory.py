@@ -1,0 +1,25 @@
+"""How much memory a worker may still take: needed where a library aborts or blames the picture instead of raising MemoryError."""
+
+import resource
+from typing import Final
+
+#: Address space that must stay free beside what is asked for: allocators round up and fragment.
+_SPARE_BYTES: Final = 32 * 1024**2
+
+#: What a codec may allocate for a pixel: libjpeg keeps the coefficients of a progressive picture, two bytes each.
+_CODEC_BYTES_PER_PIXEL: Final = 8
+
+
+def has_headroom(needed_bytes: int) -> bool:
+    """Say whether an allocation fits under RLIMIT_AS; always where no limit is set."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if limit == resource.RLIM_INFINITY:
+        return True
+    with open("/proc/self/statm", "rb", buffering=0) as statm:
+        used = int(statm.read(64).split()[0]) * resource.getpagesize()
+    return used + needed_bytes + _SPARE_BYTES <= limit
+
+
+def codec_has_headroom(size: tuple[int, int]) -> bool:
+    """Say whether a codec has room for a picture. If not, its "broken data stream" means that memory ran out."""
+    return has_headroom(size[0] * size[1] * _CODEC_BYTES_PER_PIXEL)
