@@ -117,12 +117,18 @@ class RenderTask:
 
     job: str
     attempt: int
-    source: str  # absolute
+    root: str  # the inbox folder, absolute
+    path: str  # relative to root
     fingerprint: Fingerprint
     recipe: object
-    staging: str  # absolute directory that the worker creates exclusively
+    staging_root: str  # absolute; the worker makes its own folder below it, see staging_folder()
     limits: Limits
     want_digest: bool = False
+
+
+def staging_folder(root: str, slot: int, job: str, attempt: int) -> str:
+    """Return the folder in which one attempt's renditions wait for publishing. No two attempts share one."""
+    return f"{root}/slot-{slot}/{job}.{attempt}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -153,7 +159,11 @@ class Rendered:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RenderFailed:
-    """What a worker says of a job that went wrong. `code` is a key of errors.ERROR_CODES, or "changed", "vanished"."""
+    """What a worker says of a job that went wrong.
+
+    `code` is a key of errors.ERROR_CODES, or one of three that cost the job nothing: "changed" (the file is not
+    the one that was noticed), "vanished", "environment" (the output side has trouble: disk full, read-only …).
+    """
 
     code: str
     reason: str

@@ -42,7 +42,11 @@ def format_duration(seconds: float) -> str:
     if seconds < 10:  # noqa: PLR2004 (below ten seconds a tenth matters to the reader)
         return f"{seconds:.1f} s"
     whole = round(seconds)
-    for size, big, small_size, small in ((86400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s")):
+    for size, big, small_size, small in (
+        (86400, "d", 3600, "h"),
+        (3600, "h", 60, "min"),
+        (60, "min", 1, "s"),
+    ):
         if whole >= size:
             rest = whole % size // small_size
             return f"{whole // size} {big}" + (f" {rest} {small}" if rest else "")

@@ -78,9 +78,7 @@ def open_header(source: BinaryIO, formats: tuple[str, ...], limits: Limits) -> H
         pillow_format = str(image.format)
         if pillow_format not in {*readable, *(also for name in readable for also in _ALSO.get(name, ()))}:
             raise ImageError("unsupported-format", f"{pillow_format} is not among the formats allowed here")
-        frames = _frames(image)
-        if frames > limits.max_frames:
-            raise ImageError("too-many-frames", f"{frames} frames, allowed are {limits.max_frames}")
+        frames = _frames(image, limits)
         orientation = orientation_of(image)
         return Header(
             image=image,
@@ -151,11 +149,28 @@ def _too_many_pixels(error: Exception, limits: Limits) -> ImageError:
     return ImageError("too-many-pixels", f"{counted}, allowed are {limits.max_pixels:,}")
 
 
-def _frames(image: Image.Image) -> int:
+def _frames(image: Image.Image, limits: Limits) -> int:
+    """Count the frames or pages. Raises too-many-frames."""
     try:
-        return int(getattr(image, "n_frames", 1))
+        if image.format == "TIFF":
+            _stop_at_page(image, limits.max_frames)
+        frames = int(getattr(image, "n_frames", 1))
     except (OSError, ValueError, SyntaxError, EOFError):
         return 1  # damaged behind the first frame, which is the one that is used
+    if frames > limits.max_frames:
+        raise ImageError("too-many-frames", f"{frames} frames, allowed are {limits.max_frames}")
+    return frames
+
+
+def _stop_at_page(image: Image.Image, page: int) -> None:
+    """Raise too-many-frames if there is such a page: counting them all takes 50 us each, an hour for a gigabyte."""
+    try:
+        image.seek(page)
+    except EOFError:
+        return
+    finally:
+        image.seek(0)
+    raise ImageError("too-many-frames", f"more than {page} pages, allowed are {page}")
 
 
 @contextlib.contextmanager

@@ -147,6 +147,7 @@ _SERVICE: Final = (
             count("rolled_forward", "jobs whose publishing was completed", 1, "jobs"),
             count("requeued", "jobs that were running and will run again", 2, "jobs"),
             count("swept", "staging folders that were removed", 2, "folders"),
+            INBOX.optional,
             count("suspects", "requeued jobs that will run alone", 0, "jobs").optional,
             SECONDS.optional,
         ),
@@ -237,6 +238,13 @@ _WATCHING: Final = (
             HINT,
         ),
         values={"path": "queue.jpg", "reason": "a named pipe is not a picture"},
+    ),
+    Event(
+        name="file.stuck",
+        level="warning",
+        meaning="A job is over, but procwatch may not move or remove the original. It is not done again.",
+        fields=(JOB, INBOX, PATH, ORIGINAL, REASON, HINT),
+        values={"original": "stuck", "reason": "done, but it cannot be removed from the inbox: EACCES"},
     ),
     Event(
         name="intake.paused",

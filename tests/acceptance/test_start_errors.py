@@ -41,7 +41,7 @@ def test_a_file_that_is_not_toml_is_refused_with_its_line(command: str, tmp_path
     ended = procwatch(command, "-c", config, cwd=tmp_path, timeout_s=20)
     assert ended.returncode == 3, ended
     assert str(config) in ended.stderr
-    assert "line 2" in ended.stderr
+    assert f"{config}:2:" in ended.stderr
 
 
 def test_outputs_inside_the_inbox_are_refused(places: Places, tmp_path: Path) -> None:

@@ -99,7 +99,9 @@ def test_too_many_frames_are_refused(tmp_path: Path) -> None:
     for format_name in ("GIF", "TIFF", "WEBP", "PNG"):
         data = encoded(frames[0], format_name, save_all=True, append_images=frames[1:])
         told = code_and_reason(data, tmp_path / format_name, Limits(max_frames=9))
-        assert told == ("too-many-frames", "10 frames, allowed are 9")
+        assert told[0] == "too-many-frames"
+        assert "allowed are 9" in told[1]
+        assert render_bytes(data, WEB, tmp_path / f"ok {format_name}", Limits(max_frames=10)).frames == 10
 
 
 def test_heic_without_its_extra_says_what_to_install(tmp_path: Path) -> None:

@@ -234,14 +234,17 @@ def test_a_raising_callback_is_counted_and_the_observer_lives(inbox: Path) -> No
 
 
 def test_an_overflow_of_the_kernels_queue_is_told(inbox: Path, listen: Listen) -> None:
-    """The reading thread is held while more files are made than the queue takes."""
+    """The reading thread is held while more files are closed than the queue takes."""
+    names = [inbox / "a.jpg", inbox / "b.jpg"]  # in turns, since the kernel merges equal neighbours
+    for name in names:
+        name.touch()
     heard = listen(recursive=False)
     instance = heard.observer._inotify
     assert instance is not None
     limit = int(Path("/proc/sys/fs/inotify/max_queued_events").read_text())
     with instance._lock:  # its reader takes this lock for every read
-        for number in range(limit // 2 + 100):
-            (inbox / f"{number}.jpg").touch()
+        for number in range(limit + 10_000):
+            os.close(os.open(names[number % 2], os.O_WRONLY))
     eventually(lambda: heard.overflows == 1, 30)
     (inbox / "after.jpg").write_bytes(b"x")
     eventually(lambda: heard.causes("after.jpg")[-1:] == ["closed"], 30)

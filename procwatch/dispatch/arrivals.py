@@ -1,0 +1,250 @@
+"""Arrivals of one inbox, on the dispatcher's thread: from a hint or a scan to "this file may be read".
+
+Hints cost a look each, on the inbox's looking lane; whoever is not settled gets a timer. What the ledger already
+answers for is left alone. A flood of hints is not kept: above the bound a scan is asked for instead.
+"""
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Final, Protocol
+
+from procwatch.dispatch.lane import Lane
+from procwatch.dispatch.ledger import Known, LedgerReader
+from procwatch.dispatch.loop import Loop, Timer
+from procwatch.dispatch.publishing import file_digest
+from procwatch.intake.filters import NameFilter
+from procwatch.intake.look import Look, take_look
+from procwatch.intake.settle import Cause, Ready, Settling, Wait, decide, observe
+from procwatch.intake.walk import Found, named_like_image
+from procwatch.model import InboxSpec, Original
+
+#: Hints waiting for the loop beyond which they are dropped in favour of a scan: bounds memory in a flood.
+MAX_PENDING_HINTS: Final = 10_000
+#: Odd entries remembered so that each is reported once.
+_MAX_REPORTED: Final = 10_000
+#: A file that a scan finds although events flow was missed by them only if it is older than this.
+_MISSED_AFTER_NS: Final = 5_000_000_000
+
+_Looked = tuple[str, Cause | None, Look, Known | None]
+
+
+class Sink(Protocol):
+    """Who takes what arrives; called on the dispatcher's thread."""
+
+    def in_work(self, inbox: str, path: str) -> bool: ...
+    def touched(self, inbox: str, path: str) -> None: ...
+    def ready(self, spec: InboxSpec, settling: Settling, ready: Ready, known: Known | None) -> None: ...
+    def gone(self, spec: InboxSpec, path: str, known: Known | None) -> None: ...
+    def odd(self, spec: InboxSpec, path: str, kind: str) -> None: ...
+    def ignored(self, spec: InboxSpec, path: str, rule: str) -> None: ...
+
+
+class Arrivals:
+    """Settles what arrives in one inbox."""
+
+    def __init__(
+        self,
+        *,
+        spec: InboxSpec,
+        names: NameFilter,
+        loop: Loop,
+        lane: Lane,
+        reader: LedgerReader,
+        sink: Sink,
+        request_scan: Callable[[str], None],
+        wall_ns: Callable[[], int] = time.time_ns,
+    ) -> None:
+        self._spec = spec
+        self._names = names
+        self._loop = loop
+        self._lane = lane
+        self._reader = reader
+        self._sink = sink
+        self._request_scan = request_scan
+        self._wall_ns = wall_ns
+        self.settling: dict[str, Settling] = {}
+        self.waiting: dict[str, str] = {}  # path → why it waits, for explain
+        self._timers: dict[str, Timer] = {}
+        self._pending: dict[str, Cause | None] = {}
+        self._looking = False
+        self._reported: dict[tuple[str, int, int], None] = {}
+        self._posted = 0  # hints posted by watchdog's threads
+        self._handled = 0  # hints taken by the loop
+        self._lock = threading.Lock()
+        self.missed = 0  # files that only a scan found although events should have told
+
+    def hint(self, path: str, cause: Cause) -> None:
+        """Any thread: an event about a path. One put, or a request for a scan when too many wait."""
+        with self._lock:  # several watchdog threads may tell of one inbox
+            self._posted += 1
+            flooded = self._posted - self._handled > MAX_PENDING_HINTS
+        if flooded:
+            with self._lock:
+                self._posted -= 1
+            self._request_scan("overflow")
+            return
+        self._loop.post(self._arrived, path, cause)
+
+    def _arrived(self, path: str, cause: Cause) -> None:
+        self._handled += 1
+        rule = self._names.ignored_by(path)
+        if rule is not None:
+            self._sink.ignored(self._spec, path, rule)
+        elif self._sink.in_work(self._spec.name, path):
+            self._sink.touched(self._spec.name, path)
+        else:
+            self.look(path, cause)
+
+    def look(self, path: str, cause: Cause | None = None, *, after_s: float = 0.0) -> None:
+        """Have the path looked at, soon or after a delay."""
+        if after_s > 0:
+            self._set_timer(path, self._loop.clock() + after_s)
+            return
+        self._pending[path] = cause if cause is not None else self._pending.get(path)
+        if not self._looking:
+            self._flush()
+
+    def _flush(self) -> None:
+        batch, self._pending = self._pending, {}
+        self._looking = True
+        self._lane.submit(self._look_at, batch)
+
+    def _look_at(self, batch: dict[str, Cause | None]) -> None:
+        """Lane: look at each path and ask the ledger what it knows of it."""
+        looked: list[_Looked] = []
+        for path, cause in batch.items():
+            look = take_look(self._spec.path, path, peek=True)
+            known = self._reader.known(self._spec.name, path)
+            looked.append((path, cause, look, self._same_content(known, look)))
+        self._loop.post(self._looked, looked)
+
+    def _same_content(self, known: Known | None, look: Look) -> Known | None:
+        """Return `known` with the file's present identity when only its mtime differs (kept originals)."""
+        fingerprint = look.fingerprint
+        if known is None or fingerprint is None or known.sha256 is None:
+            return known
+        identity = known.identity
+        if fingerprint.size != identity.size or fingerprint.mtime_ns == identity.mtime_ns:
+            return known
+        if file_digest(self._spec.path, identity.path) != known.sha256:
+            return known
+        return _with_mtime(known, fingerprint.mtime_ns)
+
+    def _looked(self, looked: list[_Looked]) -> None:
+        self._looking = False
+        for path, cause, look, known in looked:
+            self._consider(path, cause, look, known)
+        if self._pending and not self._looking:
+            self._flush()
+
+    def filter_known(self, found: list[Found], reader: LedgerReader) -> list[tuple[Found, Known | None]]:
+        """Scanner's thread: drop what the ledger answers for already."""
+        fresh = []
+        for entry in found:
+            known = reader.known(self._spec.name, entry.path)
+            if known is None or not _answers_for(known, entry.fingerprint.size, entry.fingerprint.mtime_ns):
+                fresh.append((entry, known))
+        return fresh
+
+    def scanned(self, found: list[tuple[Found, Known | None]], *, count_missed: bool) -> None:
+        """Loop: entries that a scan found and the ledger does not answer for."""
+        now_ns = self._wall_ns()
+        for entry, known in found:
+            if entry.path in self.settling or self._sink.in_work(self._spec.name, entry.path):
+                continue
+            if count_missed and entry.kind == "file" and now_ns - entry.ctime_ns > _MISSED_AFTER_NS:
+                self.missed += 1
+            look = Look(kind=entry.kind, fingerprint=entry.fingerprint, ctime_ns=entry.ctime_ns)
+            if known is not None and entry.kind == "file":
+                self.look(
+                    entry.path, Cause.SCAN
+                )  # changed since: a closer look tells whether only its mtime did
+            else:
+                self._consider(entry.path, Cause.SCAN, look, known)
+
+    def _consider(self, path: str, cause: Cause | None, look: Look, known: Known | None) -> None:
+        if self._sink.in_work(self._spec.name, path):
+            return
+        if look.kind == "missing":
+            self.forget(path)
+            self._sink.gone(self._spec, path, known)
+        elif look.kind in ("file", "unreadable", "error"):
+            self._settle(path, cause, look, known)
+        else:
+            self.forget(path)
+            self._report_odd(path, look)
+
+    def _settle(self, path: str, cause: Cause | None, look: Look, known: Known | None) -> None:
+        if known is not None and look.fingerprint is not None:
+            fingerprint = look.fingerprint
+            if _answers_for(known, fingerprint.size, fingerprint.mtime_ns):
+                self.forget(path)
+                return
+        now_s = self._loop.clock()
+        settling = observe(self.settling.get(path), path, cause, look, now_s)
+        decision = decide(
+            settling,
+            settle_s=self._spec.settle_s,
+            incomplete_after_s=self._spec.incomplete_after_s,
+            now_s=now_s,
+            now_ns=self._wall_ns(),
+        )
+        if isinstance(decision, Wait):
+            self.settling[path] = settling
+            self.waiting[path] = decision.why
+            self._set_timer(path, decision.again_at_s)
+        else:
+            self.forget(path)
+            self._sink.ready(self._spec, settling, decision, known)
+
+    def forget(self, path: str) -> None:
+        """Stop waiting for the path."""
+        self.settling.pop(path, None)
+        self.waiting.pop(path, None)
+        timer = self._timers.pop(path, None)
+        if timer is not None:
+            timer.cancel()
+
+    def close(self) -> None:
+        for path in list(self._timers):
+            self.forget(path)
+
+    def _set_timer(self, path: str, when_s: float) -> None:
+        old = self._timers.pop(path, None)
+        if old is not None:
+            old.cancel()
+        self._timers[path] = self._loop.call_at(when_s, self._timer_fired, path)
+
+    def _timer_fired(self, path: str) -> None:
+        self._timers.pop(path, None)
+        self.look(path)
+
+    def _report_odd(self, path: str, look: Look) -> None:
+        """Tell of a symlink, FIFO, socket, device or picture-named folder, once for each fingerprint."""
+        if look.kind == "directory" and not named_like_image(path):
+            return
+        fingerprint = look.fingerprint
+        key = (
+            path,
+            fingerprint.inode if fingerprint else 0,
+            look.ctime_ns if look.kind != "directory" else 0,
+        )
+        if key in self._reported:
+            return
+        if len(self._reported) >= _MAX_REPORTED:
+            del self._reported[next(iter(self._reported))]
+        self._reported[key] = None
+        self._sink.odd(self._spec, path, look.kind)
+
+
+def _answers_for(known: Known, size: int, mtime_ns: int) -> bool:
+    """Whether the job is over and this is still the file that it was about."""
+    over = known.original in (Original.KEPT, Original.STUCK, Original.BLOCKED)
+    return over and known.identity.size == size and known.identity.mtime_ns == mtime_ns
+
+
+def _with_mtime(known: Known, mtime_ns: int) -> Known:
+    from dataclasses import replace
+
+    return replace(known, identity=replace(known.identity, mtime_ns=mtime_ns))

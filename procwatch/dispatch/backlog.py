@@ -1,0 +1,67 @@
+"""The backlog: jobs that are ready to run, served fairly by inbox; suspects run alone."""
+
+from collections import OrderedDict, deque
+
+from procwatch.dispatch.job import Job
+
+
+class Backlog:
+    """A queue an inbox, taken in turn, so that ten thousand files in one inbox do not delay one in another."""
+
+    def __init__(self) -> None:
+        self._queues: OrderedDict[str, deque[Job]] = OrderedDict()
+        self._suspects: deque[Job] = deque()
+        self._paused: set[str] = set()
+
+    def __len__(self) -> int:
+        return len(self._suspects) + sum(len(queue) for queue in self._queues.values())
+
+    def count(self, inbox: str) -> int:
+        suspects = sum(job.inbox == inbox for job in self._suspects)
+        return suspects + len(self._queues.get(inbox, ()))
+
+    def add(self, job: Job) -> None:
+        """Put a job at the end of its inbox's queue; one that may have killed the daemon waits to run alone."""
+        if job.suspicion:
+            self._suspects.append(job)
+        else:
+            self._queues.setdefault(job.inbox, deque()).append(job)
+
+    def pause(self, inbox: str) -> None:
+        self._paused.add(inbox)
+
+    def resume(self, inbox: str) -> None:
+        self._paused.discard(inbox)
+
+    def is_paused(self, inbox: str) -> bool:
+        return inbox in self._paused
+
+    def next(self, *, running: int, suspect_running: bool) -> Job | None:
+        """Return the next job to run now, None when there is none or when a suspect must be waited for."""
+        if suspect_running:
+            return None
+        suspect = next((job for job in self._suspects if job.inbox not in self._paused), None)
+        if suspect is not None:
+            if running:
+                return None
+            self._suspects.remove(suspect)
+            return suspect
+        for inbox, queue in self._queues.items():
+            if queue and inbox not in self._paused:
+                self._queues.move_to_end(inbox)
+                return queue.popleft()
+        return None
+
+    def position(self, job: str) -> int | None:
+        """Return how many jobs of its inbox are before it, None when it does not wait here."""
+        for queue in (self._suspects, *self._queues.values()):
+            for index, waiting in enumerate(queue):
+                if waiting.id == job:
+                    return index
+        return None
+
+    def drop_inbox(self, inbox: str) -> None:
+        """Forget the jobs of an inbox that is no longer served; its files stay where they are."""
+        self._queues.pop(inbox, None)
+        self._suspects = deque(job for job in self._suspects if job.inbox != inbox)
+        self._paused.discard(inbox)

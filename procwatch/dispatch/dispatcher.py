@@ -1,0 +1,391 @@
+"""The dispatcher: the one thread that owns all state and decides what happens next.
+
+watchdog threads ─┐                              ┌─ slot 1 ── worker
+scanner threads  ─┼─► mailbox ─► this loop ──────┼─ slot 2 ── worker
+lanes, futures   ─┤                 │            └─ slot N …
+signal handlers  ─┘                 └──► lanes (publish, dispose), journal
+"""
+
+import time
+from collections.abc import Mapping
+from concurrent.futures import Future
+from functools import partial
+from typing import Any, Final
+
+from structlog.typing import FilteringBoundLogger
+
+from procwatch.dispatch import lines
+from procwatch.dispatch.backlog import Backlog
+from procwatch.dispatch.endings import Endings
+from procwatch.dispatch.inbox_runtime import InboxRuntime
+from procwatch.dispatch.job import Job
+from procwatch.dispatch.journal import Journal
+from procwatch.dispatch.ledger import Known
+from procwatch.dispatch.loop import Loop
+from procwatch.dispatch.publishing import STAGING, as_os_error
+from procwatch.dispatch.registry import Registry
+from procwatch.dispatch.retry import MAX_DAEMON_DEATHS, after_death
+from procwatch.intake.settle import Cause, Ready, Settling
+from procwatch.model import (
+    InboxSpec,
+    Limits,
+    Rendered,
+    RenderFailed,
+    RenderTask,
+    State,
+    new_id,
+    staging_folder,
+)
+from procwatch.pool.ports import Report, Running, WorkerPool
+
+#: Above this many jobs in memory scans pause; the folder itself is the queue for the rest.
+HIGH_WATER: Final = 5000
+LOW_WATER: Final = 1000
+#: A worker that may not read what the daemon reads gets this many chances.
+_MAX_REFUSALS: Final = 3
+
+
+class Dispatcher:
+    """Hands settled files to workers and passes on what becomes of them. Implements arrivals.Sink."""
+
+    def __init__(
+        self,
+        *,
+        loop: Loop,
+        pool: WorkerPool,
+        journal: Journal,
+        registry: Registry,
+        endings: Endings,
+        inboxes: Mapping[str, InboxRuntime],
+        backlog: Backlog,
+        limits: Limits,
+        log: FilteringBoundLogger,
+    ) -> None:
+        self._loop = loop
+        self._pool = pool
+        self._journal = journal
+        self._registry = registry
+        self._endings = endings
+        self._inboxes = inboxes
+        self._backlog = backlog
+        self._limits = limits
+        self._log = log
+        self._starting: dict[str, Job] = {}  # recorded as started, not yet with a worker
+        self._running: dict[str, Job] = {}
+        self._full = False
+        self.stopping = False
+        endings.requeue = self
+
+    # -- state that others ask for ----------------------------------------------------------------
+
+    @property
+    def running(self) -> int:
+        return len(self._running) + len(self._starting)
+
+    @property
+    def waiting(self) -> int:
+        """Files known to be in the inboxes that no worker has yet."""
+        settling = sum(len(runtime.arrivals.settling) for runtime in self._inboxes.values())
+        return len(self._backlog) + settling
+
+    @property
+    def in_memory(self) -> int:
+        return len(self._registry) + self._registry.returning + self.waiting
+
+    # -- arrivals.Sink ----------------------------------------------------------------------------
+
+    def in_work(self, inbox: str, path: str) -> bool:
+        return self._registry.at(inbox, path) is not None
+
+    def touched(self, inbox: str, path: str) -> None:
+        job = self._registry.at(inbox, path)
+        if job is not None:
+            job.touched = Cause.CLOSED
+
+    def ready(self, spec: InboxSpec, settling: Settling, ready: Ready, known: Known | None) -> None:
+        """A file may be read: it becomes a job, or goes on being one."""
+        if self.stopping:
+            return
+        job = self._registry.take_back(spec.name, settling.path) or self._resumed(settling, known, spec)
+        job = job or self._new_job(spec, settling)
+        self._refresh(job, settling, ready)
+        self._registry.add(job)
+        if ready.how == "unreadable":
+            self._endings.fail(job, "not-readable", "procwatch may not read the file")
+            return
+        if job.suspicion > MAX_DAEMON_DEATHS:
+            times = f"{job.suspicion} times"
+            self._endings.fail(job, "worker-crashed", f"the daemon died {times} while this file was rendered")
+            return
+        job.state = State.QUEUED
+        self._backlog.add(job)
+        recipe = self._inboxes[spec.name].recipe.name
+        self._log.debug(
+            "job.queued",
+            **lines.about(job),
+            recipe=recipe,
+            bytes_in=job.fingerprint.size,
+            cause=str(settling.cause),
+        )
+
+    def gone(self, spec: InboxSpec, path: str, known: Known | None) -> None:
+        """A path that was looked at is not there any more."""
+        job = self._registry.take_back(spec.name, path)
+        if job is not None:
+            self.vanish(job, "the file was removed")
+        elif known is not None and known.state is State.QUEUED:
+            self._journal.submit(lambda ledger: ledger.vanished(known.job))
+
+    def odd(self, spec: InboxSpec, path: str, kind: str) -> None:
+        articles = {"fifo": "a named pipe", "symlink": "a symbolic link", "directory": "a folder"}
+        what = articles.get(kind, f"a {kind}")
+        self._log.warning(
+            "file.ignored", inbox=spec.name, path=path, kind=kind, reason=f"{what} is not a picture"
+        )
+
+    def ignored(self, spec: InboxSpec, path: str, rule: str) -> None:
+        self._log.debug(
+            "file.ignored", inbox=spec.name, path=path, kind="file", reason="its name is ignored", rule=rule
+        )
+
+    def _new_job(self, spec: InboxSpec, settling: Settling) -> Job:
+        assert settling.look.fingerprint is not None
+        return Job(
+            id=new_id(),
+            inbox=spec.name,
+            path=settling.path,
+            fingerprint=settling.look.fingerprint,
+            ctime_ns=0,
+            changed_ns=0,
+            queued_s=settling.first_seen_s,
+            queued_at=time.time(),
+            removable_after_s=0.0,
+            want_digest=False,
+        )
+
+    def _resumed(self, settling: Settling, known: Known | None, spec: InboxSpec) -> Job | None:
+        """Return the job that the ledger has open for this very file, e.g. after a restart."""
+        if known is None or known.state is not State.QUEUED:
+            return None
+        fingerprint = settling.look.fingerprint
+        assert fingerprint is not None
+        if (fingerprint.size, fingerprint.mtime_ns) != (known.identity.size, known.identity.mtime_ns):
+            self._journal.submit(lambda ledger: ledger.vanished(known.job))  # another file has its name now
+            return None
+        job = self._new_job(spec, settling)
+        job.id, job.queued_at = known.job, known.queued_at
+        job.attempt, job.deaths, job.suspicion = known.attempts, known.deaths, known.suspicion
+        return job
+
+    def _refresh(self, job: Job, settling: Settling, ready: Ready) -> None:
+        """Take over what the newest look saw."""
+        fingerprint = settling.look.fingerprint
+        assert fingerprint is not None
+        job.fingerprint, job.ctime_ns = fingerprint, settling.look.ctime_ns
+        job.changed_ns = max(fingerprint.mtime_ns, settling.look.ctime_ns)
+        job.removable_after_s = ready.removable_after_s
+        keeps = self._inboxes[job.inbox].spec.on_success == "keep"
+        job.want_digest = keeps or ready.removable_after_s > self._loop.clock()
+        job.touched = None
+
+    # -- handing out ------------------------------------------------------------------------------
+
+    def tick(self, now_s: float) -> float | None:
+        """Once a turn of the loop: give idle workers work."""
+        again_s = self._pool.tick(now_s)
+        while not self.stopping and self._pool.idle > len(self._starting):
+            job = self._backlog.next(running=self.running, suspect_running=self._suspect_running())
+            if job is None:
+                break
+            self._begin(job)
+        self._endings.flush_logged()
+        self._press_back()
+        return again_s
+
+    def _suspect_running(self) -> bool:
+        return any(job.suspicion for jobs in (self._starting, self._running) for job in jobs.values())
+
+    def _press_back(self) -> None:
+        """Pause scans while enough is in memory, so that a million waiting files cost none."""
+        count = self.in_memory
+        if count > HIGH_WATER or (self._full and count > LOW_WATER):
+            full = True
+        else:
+            full = False
+        if full != self._full:
+            self._full = full
+            for runtime in self._inboxes.values():
+                runtime.set_backpressure(full=full)
+
+    def _begin(self, job: Job) -> None:
+        """Record the attempt first; the worker gets it when that is committed."""
+        recipe = self._inboxes[job.inbox].recipe
+        job.attempt += 1
+        job.state = State.RUNNING
+        self._starting[job.id] = job
+        identity, attempt = job.identity, job.attempt
+        future = self._journal.submit(
+            lambda ledger: ledger.start_attempt(
+                job.id,
+                identity,
+                recipe=recipe.name,
+                recipe_hash=recipe.hash,
+                attempt=attempt,
+                queued_at=job.queued_at,
+            ),
+            point="ledger.started",
+        )
+        future.add_done_callback(partial(self._loop.post, self._recorded, job))
+
+    def _recorded(self, job: Job, future: "Future[None]") -> None:
+        self._starting.pop(job.id)
+        error = future.exception()
+        if error is not None:
+            job.attempt -= 1
+            self._backlog.add(job)
+            self._endings.pause_for(self._inboxes[job.inbox], as_os_error(error))  # type: ignore[arg-type]
+        elif self.stopping or self._pool.idle == 0:  # its worker died meanwhile
+            job.attempt -= 1
+            self._requeue(job)
+        else:
+            self._submit(job)
+
+    def _submit(self, job: Job) -> None:
+        runtime = self._inboxes[job.inbox]
+        job.started_s = self._loop.clock()
+        task = RenderTask(
+            job=job.id,
+            attempt=job.attempt,
+            root=runtime.spec.path,
+            path=job.path,
+            fingerprint=job.fingerprint,
+            recipe=runtime.recipe.payload,
+            staging_root=f"{runtime.spec.outbox}/{STAGING}",
+            limits=self._limits,
+            want_digest=job.want_digest,
+        )
+        self._running[job.id] = job
+        running = self._pool.submit(task)
+        self._log.debug(
+            "job.started",
+            **lines.about(job),
+            worker_pid=running.worker_pid,
+            slot=running.slot,
+            attempt=job.attempt,
+            recipe=runtime.recipe.name,
+            wait_s=round(max(job.started_s - job.queued_s, 0.0), 3),
+        )
+        running.add_done_callback(partial(self._loop.post, self._reported, job))
+
+    # -- what came back ---------------------------------------------------------------------------
+
+    def _reported(self, job: Job, running: Running) -> None:
+        del self._running[job.id]
+        if job.inbox not in self._inboxes:
+            return
+        report = running.result()
+        staging = self._staging(job, report)
+        if report.death is not None:
+            self._died(job, report, staging)
+        elif isinstance(report.result, Rendered):
+            self._endings.publish(job, report, report.result, staging)
+        else:
+            assert report.result is not None
+            self._unrendered(job, report, report.result, staging)
+
+    def _died(self, job: Job, report: Report, staging: str) -> None:
+        death = report.death
+        assert death is not None
+        if self.stopping and death.kind == "stopped":
+            return  # the ledger says "running"; an orderly end forgives it
+        verdict = after_death(death, deaths=job.deaths, timeout_s=self._limits.timeout_s)
+        job.deaths = verdict.deaths
+        if verdict.action == "fail":
+            self._endings.fail(job, verdict.error, verdict.reason, report=report, staging=staging)
+            return
+        self._inboxes[job.inbox].clean(staging)
+        self.retry(job, error=verdict.error, reason=verdict.reason, report=report)
+
+    def _unrendered(self, job: Job, report: Report, result: RenderFailed, staging: str) -> None:
+        runtime = self._inboxes[job.inbox]
+        code, reason = result.code, result.reason
+        if code in ("vanished", "changed", "environment"):
+            runtime.clean(staging)
+        if code == "vanished":
+            self.vanish(job, reason)
+        elif code == "changed":
+            self.settle_again(job, error=code, reason=reason)
+        elif code == "environment":
+            self._requeue(job)
+            self._endings.pause_for(runtime, _parse_environment(reason))
+        elif code == "truncated" and (young_s := self._young_s(job)) > 0:
+            runtime.clean(staging)
+            self.settle_again(
+                job, error=code, reason=f"{reason}; it may still be on its way", after_s=young_s
+            )
+        elif code == "not-readable" and job.refusals + 1 < _MAX_REFUSALS:
+            job.refusals += 1
+            self.settle_again(job, error=code, reason=reason, after_s=runtime.spec.settle_s)
+        else:
+            self._endings.fail(job, code, reason, report=report, staging=staging)
+
+    def _young_s(self, job: Job) -> float:
+        """Return for how long a file that ends early may still be one that is being written."""
+        age_s = (time.time_ns() - job.changed_ns) / 1e9
+        return self._inboxes[job.inbox].spec.incomplete_after_s - max(age_s, 0.0)
+
+    def _staging(self, job: Job, report: Report) -> str:
+        root = f"{self._inboxes[job.inbox].spec.outbox}/{STAGING}"
+        return staging_folder(root, report.slot, job.id, job.attempt)
+
+    # -- endings.Requeue --------------------------------------------------------------------------
+
+    def retry(self, job: Job, *, error: str, reason: str, report: Report | None) -> None:
+        """Run the job again, behind everybody else of its inbox."""
+        self._tell_retrying(job, error, reason, 0.0, report)
+        self._requeue(job)
+
+    def _requeue(self, job: Job) -> None:
+        job.state = State.QUEUED
+        deaths, suspicion = job.deaths, job.suspicion
+        self._journal.submit(lambda ledger: ledger.requeue(job.id, deaths=deaths, suspicion=suspicion))
+        if not self.stopping:
+            self._backlog.add(job)
+
+    def settle_again(self, job: Job, *, error: str, reason: str, after_s: float = 0.0) -> None:
+        """The file is not what it was, or not all there: look at it again, as the same job."""
+        deaths, suspicion = job.deaths, job.suspicion
+        self._journal.submit(lambda ledger: ledger.requeue(job.id, deaths=deaths, suspicion=suspicion))
+        self._registry.set_aside(job)
+        self._tell_retrying(job, error, reason, after_s, None)
+        self._inboxes[job.inbox].arrivals.look(job.path, job.touched or Cause.SCAN, after_s=after_s)
+
+    def vanish(self, job: Job, reason: str) -> None:
+        self._registry.remove(job)
+        self._journal.submit(lambda ledger: ledger.vanished(job.id))
+        self._log.info("job.vanished", **lines.about(job), attempt=job.attempt, reason=reason)
+
+    def _tell_retrying(
+        self, job: Job, error: str, reason: str, delay_s: float, report: Report | None
+    ) -> None:
+        fields: dict[str, Any] = {"attempt": job.attempt, "error": error, "reason": reason}
+        if report is not None:
+            fields |= {"worker_pid": report.worker_pid, "slot": report.slot, "run_s": round(report.run_s, 3)}
+        emit = self._log.info if error in ("changed", "truncated") else self._log.warning
+        emit("job.retrying", **lines.about(job), **fields, delay_s=round(delay_s, 3))
+
+    # -- trouble ----------------------------------------------------------------------------------
+
+    def pause(self, runtime: InboxRuntime) -> None:
+        self._backlog.pause(runtime.spec.name)
+
+    def resume(self, runtime: InboxRuntime) -> None:
+        self._backlog.resume(runtime.spec.name)
+
+
+def _parse_environment(reason: str) -> OSError:
+    """Return the OSError that a worker described as "ENAME: text"."""
+    import errno
+
+    name, _, text = reason.partition(": ")
+    return OSError(getattr(errno, name, None), text or reason)

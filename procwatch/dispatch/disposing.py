@@ -1,0 +1,218 @@
+"""The other half of an inbox's finishing lane: failures recorded, originals brought out of the inbox."""
+
+import errno
+import json
+import os
+from collections.abc import Callable, Iterable
+from typing import Final
+
+from procwatch.delivery.fsops import FsOps
+from procwatch.delivery.naming import alternatives, error_name
+from procwatch.dispatch.journal import Journal
+from procwatch.dispatch.ledger import Ledger
+from procwatch.dispatch.orders import Disposed, DisposeOrder, FailOrder, Results
+from procwatch.dispatch.publishing import as_os_error, error_report, file_digest
+from procwatch.model import Fingerprint, Identity, InboxSpec, Original
+
+_DENIED: Final = frozenset({errno.EACCES, errno.EPERM})
+
+
+class Disposer:
+    """Ends jobs of one inbox. Every method runs on the finishing lane."""
+
+    def __init__(
+        self, *, spec: InboxSpec, fs: FsOps, journal: Journal, post: Callable[..., None], results: Results
+    ) -> None:
+        self._spec = spec
+        self._fs = fs
+        self._journal = journal
+        self._post = post
+        self._results = results
+
+    def fail(self, orders: Iterable[FailOrder]) -> None:
+        """Commit failures, clean their staging."""
+        batch = list(orders)
+        futures = [
+            self._journal.submit(_failure(order, self._spec.name), durable=True, point="ledger.failed")
+            for order in batch
+        ]
+        for order, future in zip(batch, futures, strict=True):
+            try:
+                future.result()
+            except Exception as error:  # noqa: BLE001 (the ledger's disk is full or gone)
+                self._post(self._results.trouble, order.job, "ledger", as_os_error(error))
+                continue
+            if order.staging is not None:
+                self.clean(order.staging)
+            self._post(self._results.failed, order.job, order.line)
+
+    def clean(self, staging: str) -> None:
+        """Remove an attempt's staging folder; what cannot be removed now is swept at the next start."""
+        try:
+            self._fs.remove_tree(staging)
+        except OSError:
+            return
+
+    def dispose(self, orders: Iterable[DisposeOrder]) -> None:
+        """Archive, delete, keep or fail originals; one commit for the batch."""
+        results = []
+        for order in orders:
+            try:
+                results.append(self._dispose_one(order))
+            except OSError as error:
+                if error.errno in _DENIED:
+                    results.append(self._stuck(order, error))
+                else:
+                    self._post(self._results.trouble, order.job, "dispose", error)
+        self._sync_folders(results)
+        self._commit(results)
+
+    def _dispose_one(self, order: DisposeOrder) -> Disposed:
+        source = os.path.join(self._spec.path, order.path)
+        status = self._fs.lstat(source)
+        if status is None:
+            return Disposed(job=order.job, result="disposed", original=Original.GONE)
+        now = Fingerprint.of(status)
+        if now != order.fingerprint or status.st_ctime_ns != order.ctime_ns:
+            return self._not_now(order, now, status.st_ctime_ns)
+        if order.disposal == "keep":
+            return Disposed(job=order.job, result="disposed", original=Original.KEPT)
+        if order.disposal == "delete":
+            self._fs.unlink(source, missing_ok=True)
+            return Disposed(job=order.job, result="disposed", original=Original.DELETED)
+        if order.disposal == "failed":
+            return self._to_failed(order, source)
+        return self._to_archive(order, source)
+
+    def _not_now(self, order: DisposeOrder, now: Fingerprint, ctime_ns: int) -> Disposed:
+        """Tell a touched file (times, mode, owner set by name) from one with new content."""
+        same_content = now == order.fingerprint or (
+            (now.device, now.inode, now.size)
+            == (order.fingerprint.device, order.fingerprint.inode, order.fingerprint.size)
+            and order.sha256 is not None
+            and file_digest(self._spec.path, order.path) == order.sha256
+        )
+        if not same_content:
+            return Disposed(job=order.job, result="changed", original=Original.GONE)
+        if now.mtime_ns != order.fingerprint.mtime_ns:
+            identity = Identity(inbox=self._spec.name, path=order.path, size=now.size, mtime_ns=now.mtime_ns)
+            self._journal.call(lambda ledger: ledger.reidentify(order.job, identity))
+        return Disposed(job=order.job, result="touched", fingerprint=now, ctime_ns=ctime_ns)
+
+    def _to_archive(self, order: DisposeOrder, source: str) -> Disposed:
+        self._make_folder(self._spec.archive, order.path)
+        for name in alternatives(order.path, order.job[-6:]):
+            target = os.path.join(self._spec.archive, name)
+            if self._moved(source, target, order):
+                return Disposed(job=order.job, result="disposed", original=Original.ARCHIVED, moved_to=target)
+        raise OSError(errno.EEXIST, "every name in the archive is taken", order.path)
+
+    def _to_failed(self, order: DisposeOrder, source: str) -> Disposed:
+        self._make_folder(self._spec.failed, order.path)
+        for name in alternatives(order.path, order.job[-6:]):
+            target = os.path.join(self._spec.failed, name)
+            report = os.path.join(self._spec.failed, error_name(name))
+            if self._fs.lstat(target) is not None or not self._is_ours(report, order.job):
+                continue
+            self._fs.write_file(report, error_report(order.report), self._spec.output_mode)
+            if self._moved(source, target, order):
+                return Disposed(job=order.job, result="disposed", original=Original.FAILED, moved_to=target)
+            self._fs.unlink(report, missing_ok=True)
+        raise OSError(errno.EEXIST, "every name in the failed folder is taken", order.path)
+
+    def _is_ours(self, report: str, job: str) -> bool:
+        """Whether the error file's name is free, or a crash left our own there before the original was moved."""
+        if self._fs.lstat(report) is None:
+            return True
+        try:
+            with open(report, "rb") as file:
+                return json.loads(file.read(65536)).get("job") == job
+        except (OSError, ValueError, AttributeError):
+            return False
+
+    def _moved(self, source: str, target: str, order: DisposeOrder) -> bool:
+        """Move without replacing; False when the name is taken.
+
+        Between the look and the rename the path may have got a new file. It must not vanish into the archive
+        unrendered: it goes back, and the next look finds it.
+        """
+        try:
+            self._fs.move_noreplace(source, target)
+        except FileExistsError:
+            return False
+        status = self._fs.lstat(target)
+        same_device = status is not None and status.st_dev == order.fingerprint.device
+        if status is not None and same_device and status.st_ino != order.fingerprint.inode:
+            self._fs.move_noreplace(target, source)
+        return True
+
+    def _make_folder(self, root: str, path: str) -> None:
+        self._fs.make_dirs(os.path.dirname(os.path.join(root, path)), self._spec.dir_mode)
+
+    def _stuck(self, order: DisposeOrder, error: OSError) -> Disposed:
+        """We may not move it: the job is over all the same, and is not done again."""
+        if order.disposal == "failed":
+            self._leave_report(order)
+        return Disposed(
+            job=order.job,
+            result="disposed",
+            original=Original.BLOCKED if order.disposal == "failed" else Original.STUCK,
+            problem=f"{errno.errorcode.get(error.errno or 0, 'error')}: {error.strerror}",
+        )
+
+    def _leave_report(self, order: DisposeOrder) -> None:
+        report = os.path.join(self._spec.failed, error_name(order.path))
+        try:
+            self._make_folder(self._spec.failed, order.path)
+            self._fs.write_file(report, error_report(order.report), self._spec.output_mode)
+        except OSError:
+            return  # the ledger and the log line say it too
+
+    def _sync_folders(self, results: list[Disposed]) -> None:
+        for folder in sorted({os.path.dirname(what.moved_to) for what in results if what.moved_to}):
+            try:
+                self._fs.fsync_dir(folder)
+            except OSError:
+                continue  # the move itself succeeded; a power cut may undo it, and then it is done again
+
+    def _commit(self, results: list[Disposed]) -> None:
+        ended = [what for what in results if what.result != "touched"]
+        if ended:
+            try:
+                self._journal.call(
+                    lambda ledger: [
+                        ledger.disposed(what.job, what.original, what.moved_to) for what in ended
+                    ],
+                    point="ledger.disposed",
+                )
+            except Exception as error:  # noqa: BLE001 (the file is where it should be; recovery will notice)
+                for what in ended:
+                    self._post(self._results.trouble, what.job, "ledger", as_os_error(error))
+                return
+        for what in results:
+            self._post(self._results.disposed, what)
+
+
+def _failure(order: FailOrder, inbox: str) -> Callable[[Ledger], None]:
+    identity = Identity(
+        inbox=inbox, path=order.path, size=order.fingerprint.size, mtime_ns=order.fingerprint.mtime_ns
+    )
+    line = json.dumps(dict(order.line))
+
+    def write(ledger: Ledger) -> None:
+        ledger.insert_failed(
+            order.job,
+            identity,
+            recipe=order.recipe,
+            recipe_hash=order.recipe_hash,
+            queued_at=order.queued_at,
+        )
+        ledger.failed(
+            order.job,
+            error=order.error,
+            reason=order.reason,
+            line=line,
+            worker_pid=order.line.get("worker_pid"),
+        )
+
+    return write

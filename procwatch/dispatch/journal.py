@@ -1,0 +1,110 @@
+"""The journal: one thread through which every write to the ledger goes, many writes to a commit.
+
+While one commit waits for the disk, further writes queue up and share the next commit. A batch that holds a
+durable write (publishing, done) is committed with synchronous=FULL, any other with NORMAL: measured 0.60 ms
+against 0.03 ms. NORMAL loses at most the newest "attempt started" in a power cut, never the file's integrity.
+"""
+
+import contextlib
+import queue
+import sqlite3
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from procwatch import faults
+from procwatch.dispatch.ledger import Ledger
+
+T = TypeVar("T")
+_MAX_BATCH = 500
+
+
+@dataclass(frozen=True, slots=True)
+class _Write:
+    operation: Callable[[Ledger], Any]
+    durable: bool
+    point: str | None  # fault point to pass right before the commit
+    future: "Future[Any]"
+
+
+class Journal:
+    """Group commit on a thread of its own."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._db = ledger._db  # noqa: SLF001 (the journal is the ledger's transaction half)
+        self._queue: queue.SimpleQueue[_Write | None] = queue.SimpleQueue()
+        self._synchronous = ""
+        self.commits = 0
+        self.commit_s = 0.0  # seconds spent in commits, for metrics
+        self._thread = threading.Thread(target=self._work, name="procwatch-journal", daemon=True)
+        self._thread.start()
+
+    def submit(
+        self, operation: Callable[[Ledger], T], *, durable: bool = False, point: str | None = None
+    ) -> "Future[T]":
+        """Queue a write; the future ends when it is committed. Its callbacks run on the journal's thread."""
+        future: Future[T] = Future()
+        self._queue.put(_Write(operation, durable, point, future))
+        return future
+
+    def call(self, operation: Callable[[Ledger], T], *, durable: bool = False, point: str | None = None) -> T:
+        """Write and wait for the commit. For lanes, never for the loop."""
+        return self.submit(operation, durable=durable, point=point).result()
+
+    def close(self, timeout_s: float = 10.0) -> None:
+        self._queue.put(None)
+        self._thread.join(timeout_s)
+        if not self._thread.is_alive():
+            self._ledger.close()
+
+    def _work(self) -> None:
+        closing = False
+        while not closing and (first := self._queue.get()) is not None:
+            batch = [first]
+            with contextlib.suppress(queue.Empty):
+                while len(batch) < _MAX_BATCH and not closing:
+                    more = self._queue.get_nowait()
+                    closing = more is None
+                    batch += [] if more is None else [more]
+            self._commit(batch)
+
+    def _commit(self, batch: list[_Write]) -> None:
+        """Commit the batch; if one write of it fails, each gets a transaction of its own, so only that one fails."""
+        try:
+            results = self._transaction(batch)
+        except Exception as error:  # noqa: BLE001 (goes to whoever asked for the write)
+            if len(batch) > 1:
+                for write in batch:
+                    self._commit([write])
+            else:
+                batch[0].future.set_exception(error)
+            return
+        for write, result in zip(batch, results, strict=True):
+            write.future.set_result(result)
+
+    def _transaction(self, batch: list[_Write]) -> list[Any]:
+        began_s = time.monotonic()
+        self._set_synchronous("FULL" if any(write.durable for write in batch) else "NORMAL")
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            results = [write.operation(self._ledger) for write in batch]
+            for write in batch:
+                if write.point is not None:
+                    faults.point(write.point)
+            self._db.execute("COMMIT")
+        except BaseException:
+            with contextlib.suppress(sqlite3.Error):
+                self._db.execute("ROLLBACK")
+            raise
+        self.commits += 1
+        self.commit_s += time.monotonic() - began_s
+        return results
+
+    def _set_synchronous(self, level: str) -> None:
+        if level != self._synchronous:
+            self._db.execute(f"PRAGMA synchronous = {level}")
+            self._synchronous = level

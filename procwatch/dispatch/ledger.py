@@ -1,0 +1,344 @@
+"""The ledger: the SQLite file that remembers jobs, attempts, renditions and who owns which output name.
+
+Only the journal's thread writes through this class; the commands and lanes read through LedgerReader.
+Paths are stored as BLOBs of their bytes, since a file name need not be valid UTF-8.
+"""
+
+import os
+import sqlite3
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from procwatch.dispatch.schema import migrate
+from procwatch.model import Identity, Original, State
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Rendition:
+    """One file that an output made, with the name it will be published under. Folders are absolute."""
+
+    output: str
+    outbox: str
+    name: str  # relative to the outbox
+    key: str  # collision key of the name
+    staged: str  # absolute path in staging
+    inode: int
+    size: int  # bytes
+    replace: bool  # the name is ours already (or on_conflict says overwrite)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Known:
+    """What the ledger knows of the newest job of a path."""
+
+    job: str
+    identity: Identity
+    state: State
+    original: Original
+    attempts: int
+    deaths: int
+    suspicion: int
+    sha256: str | None
+    error: str | None
+    reason: str | None
+    worker_pid: int | None
+    queued_at: float
+    recipe_hash: str
+
+    @property
+    def holds_the_path(self) -> bool:
+        """Whether this job still answers for the file in the inbox."""
+        return self.state in _OPEN or self.original in _STILL_THERE
+
+
+_OPEN = (State.QUEUED, State.RUNNING, State.PUBLISHING)
+_STILL_THERE = (Original.INBOX, Original.KEPT, Original.STUCK, Original.BLOCKED)
+_KNOWN = (
+    "SELECT job, inbox, path, size, mtime_ns, state, original, attempts, deaths, suspicion, sha256, error, reason,"
+    " worker_pid, queued_at, recipe_hash FROM jobs"
+)
+
+
+def _known(row: tuple[Any, ...]) -> Known:
+    job, inbox, path, size, mtime_ns, state, original, attempts, deaths, suspicion, sha256, error, *rest = row
+    reason, worker_pid, queued_at, recipe_hash = rest
+    return Known(
+        job=job,
+        identity=Identity(inbox=inbox, path=os.fsdecode(path), size=size, mtime_ns=mtime_ns),
+        state=State(state),
+        original=Original(original),
+        attempts=attempts,
+        deaths=deaths,
+        suspicion=suspicion,
+        sha256=sha256,
+        error=error,
+        reason=reason,
+        worker_pid=worker_pid,
+        queued_at=queued_at,
+        recipe_hash=recipe_hash,
+    )
+
+
+class LedgerReader:
+    """Read-only questions, on a connection of its own. One instance a thread."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._db = connection
+
+    @classmethod
+    def open(cls, path: str) -> "LedgerReader":
+        quoted = path.replace("%", "%25").replace("?", "%3f").replace("#", "%23")
+        return cls(sqlite3.connect(f"file:{quoted}?mode=ro", uri=True, check_same_thread=False))
+
+    def close(self) -> None:
+        self._db.close()
+
+    def known(self, inbox: str, path: str) -> Known | None:
+        """Return the newest job of the path, if it still answers for the file there."""
+        newest = self.newest(inbox, path)
+        return newest if newest is not None and newest.holds_the_path else None
+
+    def newest(self, inbox: str, path: str) -> Known | None:
+        query = f"{_KNOWN} WHERE inbox = ? AND path = ? ORDER BY job DESC LIMIT 1"
+        row = self._db.execute(query, (inbox, os.fsencode(path))).fetchone()
+        return None if row is None else _known(row)
+
+    def job(self, job: str) -> Known | None:
+        row = self._db.execute(f"{_KNOWN} WHERE job = ?", (job,)).fetchone()
+        return None if row is None else _known(row)
+
+    def in_state(self, inbox: str, *states: State) -> list[Known]:
+        marks = ",".join("?" * len(states))
+        rows = self._db.execute(
+            f"{_KNOWN} WHERE inbox = ? AND state IN ({marks}) ORDER BY job", (inbox, *states)
+        )
+        return [_known(row) for row in rows]
+
+    def undisposed(self, inbox: str) -> list[Known]:
+        """Return ended jobs whose original has not been disposed of yet."""
+        query = (
+            f"{_KNOWN} WHERE inbox = ? AND original = 'inbox' AND state IN ('done', 'failed') ORDER BY job"
+        )
+        return [_known(row) for row in self._db.execute(query, (inbox,))]
+
+    def unlogged(self, inbox: str) -> list[tuple[str, State, str]]:
+        """Return (job, state, line) of ended jobs whose log line may not have been written."""
+        query = "SELECT job, state, line FROM jobs WHERE inbox = ? AND logged = 0 AND line IS NOT NULL ORDER BY job"
+        return [(job, State(state), line) for job, state, line in self._db.execute(query, (inbox,))]
+
+    def renditions(self, job: str) -> list[Rendition]:
+        query = (
+            "SELECT output, outbox, name, key, staged, inode, size, replace FROM renditions"
+            " WHERE job = ? ORDER BY position"
+        )
+        return [
+            Rendition(
+                output=output,
+                outbox=os.fsdecode(outbox),
+                name=os.fsdecode(name),
+                key=os.fsdecode(key),
+                staged=os.fsdecode(staged),
+                inode=inode,
+                size=size,
+                replace=bool(replace),
+            )
+            for output, outbox, name, key, staged, inode, size, replace in self._db.execute(query, (job,))
+        ]
+
+    def owner(self, outbox: str, key: str) -> tuple[str, str] | None:
+        """Return (inbox, source path) of who owns the output name, None when nobody does."""
+        query = "SELECT inbox, source FROM names WHERE outbox = ? AND key = ?"
+        row = self._db.execute(query, (os.fsencode(outbox), os.fsencode(key))).fetchone()
+        return None if row is None else (row[0], os.fsdecode(row[1]))
+
+    def obsolete(self, job: str) -> list[tuple[str, str]]:
+        """Return (outbox, name) of renditions that the job's new ones replace under other names."""
+        query = "SELECT outbox, name FROM names WHERE obsolete_by = ?"
+        return [(os.fsdecode(outbox), os.fsdecode(name)) for outbox, name in self._db.execute(query, (job,))]
+
+    def last_run(self) -> tuple[str, bool] | None:
+        """Return (boot id, ended in order) of the newest run."""
+        row = self._db.execute("SELECT boot, ended_at FROM runs ORDER BY run DESC LIMIT 1").fetchone()
+        return None if row is None else (row[0], row[1] is not None)
+
+
+class NameTakenError(Exception):
+    """Between planning and commit another source took the output name; plan again."""
+
+
+class Ledger(LedgerReader):
+    """Every write. The caller owns transactions and durability (see journal.py)."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        super().__init__(connection)
+        self.run = 0
+
+    @classmethod
+    def open(cls, path: str) -> "Ledger":
+        connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA wal_autocheckpoint = 4000")
+        migrate(connection)
+        return cls(connection)
+
+    def begin_run(self, boot: str, pid: int) -> None:
+        cursor = self._db.execute(
+            "INSERT INTO runs (boot, pid, started_at) VALUES (?, ?, ?)", (boot, pid, time.time())
+        )
+        self.run = cursor.lastrowid or 0
+
+    def end_run(self) -> None:
+        self._db.execute("UPDATE runs SET ended_at = ? WHERE run = ?", (time.time(), self.run))
+
+    def start_attempt(
+        self, job: str, identity: Identity, *, recipe: str, recipe_hash: str, attempt: int, queued_at: float
+    ) -> None:
+        """Record that an attempt starts, before it does."""
+        self._db.execute(
+            "INSERT INTO jobs (job, inbox, path, size, mtime_ns, recipe, recipe_hash, state, original, attempts,"
+            " queued_at) VALUES (?, ?, ?, ?, ?, ?, ?, 'running', 'inbox', ?, ?)"
+            " ON CONFLICT (job) DO UPDATE SET state = 'running', attempts = excluded.attempts, size = excluded.size,"
+            " mtime_ns = excluded.mtime_ns, recipe = excluded.recipe, recipe_hash = excluded.recipe_hash",
+            (
+                job,
+                identity.inbox,
+                os.fsencode(identity.path),
+                identity.size,
+                identity.mtime_ns,
+                recipe,
+                recipe_hash,
+                attempt,
+                queued_at,
+            ),
+        )
+        self._db.execute(
+            "INSERT OR REPLACE INTO attempts (job, attempt, run, started_at) VALUES (?, ?, ?, ?)",
+            (job, attempt, self.run, time.time()),
+        )
+
+    def requeue(self, job: str, *, deaths: int = 0, suspicion: int = 0) -> None:
+        """The attempt is over without an end of the job; it waits for another."""
+        self._db.execute(
+            "UPDATE jobs SET state = 'queued', deaths = ?, suspicion = ? WHERE job = ?",
+            (deaths, suspicion, job),
+        )
+
+    def publishing(
+        self,
+        job: str,
+        identity: Identity,
+        renditions: Sequence[Rendition],
+        *,
+        line: str,
+        sha256: str | None,
+        overwrite: bool,
+    ) -> None:
+        """Record the intent to publish under final names. Raises NameTakenError unless `overwrite`."""
+        self._db.execute(
+            "UPDATE jobs SET state = 'publishing', size = ?, mtime_ns = ?, sha256 = ?, line = ? WHERE job = ?",
+            (identity.size, identity.mtime_ns, sha256, line, job),
+        )
+        self._db.execute(
+            "UPDATE names SET obsolete_by = ? WHERE inbox = ? AND source = ?",
+            (job, identity.inbox, os.fsencode(identity.path)),
+        )
+        self._db.execute("DELETE FROM renditions WHERE job = ?", (job,))
+        for position, rendition in enumerate(renditions):
+            self._own_name(job, identity, rendition, overwrite=overwrite)
+            self._insert_rendition(job, position, rendition)
+
+    def _insert_rendition(self, job: str, position: int, rendition: Rendition) -> None:
+        self._db.execute(
+            "INSERT INTO renditions (job, position, output, outbox, name, key, staged, inode, size, replace)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                job,
+                position,
+                rendition.output,
+                os.fsencode(rendition.outbox),
+                os.fsencode(rendition.name),
+                os.fsencode(rendition.key),
+                os.fsencode(rendition.staged),
+                rendition.inode,
+                rendition.size,
+                rendition.replace,
+            ),
+        )
+
+    def _own_name(self, job: str, identity: Identity, rendition: Rendition, *, overwrite: bool) -> None:
+        source = (identity.inbox, identity.path)
+        owner = self.owner(rendition.outbox, rendition.key)
+        if owner is not None and owner != source and not overwrite:
+            raise NameTakenError(rendition.name)
+        self._db.execute(
+            "INSERT OR REPLACE INTO names (outbox, key, name, inbox, source, output, job) VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (
+                os.fsencode(rendition.outbox),
+                os.fsencode(rendition.key),
+                os.fsencode(rendition.name),
+                identity.inbox,
+                os.fsencode(identity.path),
+                rendition.output,
+                job,
+            ),
+        )
+
+    def done(self, job: str, *, worker_pid: int | None) -> None:
+        """Record that every rendition is in place; names that the job no longer uses are free."""
+        self._db.execute(
+            "UPDATE jobs SET state = 'done', logged = 0, ended_at = ?, worker_pid = ? WHERE job = ?",
+            (time.time(), worker_pid, job),
+        )
+        self._db.execute("DELETE FROM names WHERE obsolete_by = ?", (job,))
+
+    def failed(self, job: str, *, error: str, reason: str, line: str, worker_pid: int | None) -> None:
+        self._db.execute(
+            "UPDATE jobs SET state = 'failed', error = ?, reason = ?, line = ?, logged = 0, ended_at = ?,"
+            " worker_pid = ? WHERE job = ?",
+            (error, reason, line, time.time(), worker_pid, job),
+        )
+        self._db.execute("UPDATE names SET obsolete_by = NULL WHERE obsolete_by = ?", (job,))
+
+    def insert_failed(
+        self, job: str, identity: Identity, *, recipe: str, recipe_hash: str, queued_at: float
+    ) -> None:
+        """Make room for a job that fails before any attempt (a file that may not be read)."""
+        self._db.execute(
+            "INSERT OR IGNORE INTO jobs (job, inbox, path, size, mtime_ns, recipe, recipe_hash, state, original,"
+            " attempts, queued_at) VALUES (?, ?, ?, ?, ?, ?, ?, 'queued', 'inbox', 0, ?)",
+            (
+                job,
+                identity.inbox,
+                os.fsencode(identity.path),
+                identity.size,
+                identity.mtime_ns,
+                recipe,
+                recipe_hash,
+                queued_at,
+            ),
+        )
+
+    def vanished(self, job: str) -> None:
+        self._db.execute(
+            "UPDATE jobs SET state = 'vanished', original = 'gone', ended_at = ? WHERE job = ?",
+            (time.time(), job),
+        )
+
+    def logged(self, jobs: Iterable[str]) -> None:
+        self._db.executemany(
+            "UPDATE jobs SET logged = 1, line = NULL WHERE job = ?", [(job,) for job in jobs]
+        )
+
+    def disposed(self, job: str, original: Original, moved_to: str | None) -> None:
+        self._db.execute(
+            "UPDATE jobs SET original = ?, moved_to = ? WHERE job = ?",
+            (original, None if moved_to is None else os.fsencode(moved_to), job),
+        )
+
+    def reidentify(self, job: str, identity: Identity) -> None:
+        """Only the mtime changed and the content did not: the job answers for the file under its new identity."""
+        self._db.execute(
+            "UPDATE jobs SET size = ?, mtime_ns = ? WHERE job = ?", (identity.size, identity.mtime_ns, job)
+        )

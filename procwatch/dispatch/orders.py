@@ -1,0 +1,91 @@
+"""Frozen values between the loop and an inbox's finishing lane: what is to be done, and what became of it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+from procwatch.dispatch.ledger import Known
+from procwatch.model import Fingerprint, Original, Rendered
+
+Disposal = Literal["archive", "delete", "keep", "failed"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PublishOrder:
+    """Check, name and publish what a worker made. `line` is the terminal log line but for what naming adds."""
+
+    job: str
+    path: str
+    fingerprint: Fingerprint
+    rendered: Rendered
+    staging: str
+    recipe: str
+    templates: Mapping[str, str]  # output → name template
+    line: Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FailOrder:
+    """Record a failure, and remove what a worker may have left in staging."""
+
+    job: str
+    path: str
+    fingerprint: Fingerprint
+    recipe: str
+    recipe_hash: str
+    queued_at: float
+    error: str
+    reason: str
+    staging: str | None
+    line: Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DisposeOrder:
+    """Bring an original out of the inbox, if it is still the file that the job was about."""
+
+    job: str
+    path: str
+    fingerprint: Fingerprint
+    ctime_ns: int
+    sha256: str | None
+    disposal: Disposal
+    report: Mapping[str, Any]  # what the error file says, for a failed one
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Disposed:
+    """What became of an original. Touched: not removed, since somebody set its times or mode just now."""
+
+    job: str
+    result: Literal["disposed", "touched", "changed"]
+    original: Original = Original.INBOX
+    moved_to: str | None = None
+    problem: str = ""  # why it is stuck or blocked
+    fingerprint: Fingerprint | None = None  # for touched: how it is now
+    ctime_ns: int = 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Recovered:
+    """What start-up recovery found in the ledger for one inbox."""
+
+    lines: tuple[
+        tuple[str, str, Mapping[str, Any]], ...
+    ] = ()  # (job, event, fields) that may not have been logged
+    undisposed: tuple[Known, ...] = ()
+    rolled_forward: int = 0
+    requeued: int = 0
+    swept: int = 0
+
+
+class Results(Protocol):
+    """The loop's ears: each is posted to the dispatcher's thread."""
+
+    def published(
+        self, job: str, line: Mapping[str, Any], sha256: str | None, fingerprint: Fingerprint
+    ) -> None: ...
+    def unpublished(self, job: str, code: str, reason: str) -> None: ...
+    def failed(self, job: str, line: Mapping[str, Any]) -> None: ...
+    def trouble(self, job: str, stage: str, error: OSError) -> None: ...
+    def disposed(self, what: Disposed) -> None: ...

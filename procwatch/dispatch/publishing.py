@@ -1,0 +1,318 @@
+"""The publishing half of an inbox's finishing lane: from files in staging to renditions in place.
+
+Order, as DESIGN §4: staged files are durable already (the worker fsynced them) → intent committed → renamed into
+place → folders fsynced → done committed. A crash anywhere is rolled forward from the intent.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from procwatch.delivery.fsops import FsOps, NotPlainFileError
+from procwatch.delivery.naming import alternatives, collision_key, plan_names
+from procwatch.dispatch.journal import Journal
+from procwatch.dispatch.ledger import Ledger, LedgerReader, NameTakenError, Rendition
+from procwatch.dispatch.orders import PublishOrder, Results
+from procwatch.fdopen import open_beneath
+from procwatch.model import Fingerprint, Identity, InboxSpec
+
+STAGING: Final = ".procwatch-staging"
+
+
+class StagedLostError(Exception):
+    """A staged file is neither in staging nor in place: the job has to be rendered again."""
+
+
+class NameConflictError(Exception):
+    """The output name belongs to another file, and the inbox says that this is a failure."""
+
+
+@dataclass(kw_only=True, slots=True)
+class _Plan:
+    order: PublishOrder
+    identity: Identity
+    fingerprint: Fingerprint
+    renditions: list[Rendition]
+
+    def line(self) -> dict[str, Any]:
+        return {**self.order.line, "outputs": [rendition.name for rendition in self.renditions]}
+
+
+class Publisher:
+    """Publishes batches of jobs of one inbox. Every method runs on the finishing lane."""
+
+    def __init__(
+        self,
+        *,
+        spec: InboxSpec,
+        fs: FsOps,
+        journal: Journal,
+        reader: LedgerReader,
+        post: Callable[..., None],
+        results: Results,
+    ) -> None:
+        self._spec = spec
+        self._fs = fs
+        self._journal = journal
+        self._reader = reader
+        self._post = post
+        self._results = results
+        self._claimed: dict[tuple[str, str], str] = {}  # names given in this batch, not yet in the ledger
+
+    def publish(self, orders: Iterable[PublishOrder]) -> None:
+        """Publish the batch with one commit for all intents and one for all that is done."""
+        self._claimed.clear()
+        planned = [plan for order in orders if (plan := self._plan(order)) is not None]
+        intended = self._commit_intents(planned)
+        placed = [plan for plan in intended if self._place(plan)]
+        placed = self._sync_folders(placed)
+        self._commit_done(placed)
+
+    def place_all(self, renditions: list[Rendition]) -> None:
+        """Rename into place what is not there yet. Raises StagedLostError, FileExistsError, OSError."""
+        for rendition in renditions:
+            self._place_one(rendition)
+
+    def sync(self, renditions: Iterable[Rendition]) -> None:
+        """Make the names of the renditions durable, each folder once."""
+        for folder in sorted({folder for rendition in renditions for folder in _folders(rendition)}):
+            self._fs.fsync_dir(folder)
+
+    # -- planning ---------------------------------------------------------------------------------
+
+    def _plan(self, order: PublishOrder) -> _Plan | None:
+        """Check the source and the staged files and choose names; None when the job ends here (and was told so)."""
+        try:
+            fingerprint = self._source_now(order)
+            if fingerprint is None:
+                return None
+            identity = Identity(
+                inbox=self._spec.name, path=order.path, size=fingerprint.size, mtime_ns=fingerprint.mtime_ns
+            )
+            renditions = self._choose_names(order)
+        except NameConflictError as conflict:
+            self._tell(order, "name-conflict", f"the output name {conflict} belongs to another file")
+        except (NotPlainFileError, StagedLostError) as swapped:
+            self._tell(order, "staging-lost", str(swapped))
+        except OSError as error:
+            self._post(self._results.trouble, order.job, "publish", error)
+        else:
+            return _Plan(order=order, identity=identity, fingerprint=fingerprint, renditions=renditions)
+        return None
+
+    def _source_now(self, order: PublishOrder) -> Fingerprint | None:
+        """Return the source's fingerprint if its content is what was rendered, else tell and return None."""
+        status = self._fs.lstat(os.path.join(self._spec.path, order.path))
+        if status is None:
+            self._tell(order, "vanished", "the file was removed while it was rendered")
+            return None
+        now = Fingerprint.of(status)
+        if now == order.fingerprint or (
+            replace(now, mtime_ns=order.fingerprint.mtime_ns) == order.fingerprint
+            and order.rendered.sha256 is not None
+            and file_digest(self._spec.path, order.path) == order.rendered.sha256
+        ):
+            return now
+        self._tell(order, "changed", "the file changed while it was rendered")
+        return None
+
+    def _choose_names(self, order: PublishOrder) -> list[Rendition]:
+        wished = plan_names(order.path, order.rendered.renditions, order.templates, order.recipe)
+        chosen = []
+        for staged in order.rendered.renditions:
+            path = os.path.join(order.staging, staged.file)
+            rendition = Rendition(
+                output=staged.output,
+                outbox=self._spec.outbox,
+                name="",
+                key="",
+                staged=path,
+                inode=staged.inode,
+                size=staged.size,
+                replace=False,
+            )
+            chosen.append(self._with_name(order, rendition, wished[staged.output]))
+        for rendition in chosen:
+            self._check_staged(rendition)
+        return chosen
+
+    def _with_name(self, order: PublishOrder, rendition: Rendition, wished: str) -> Rendition:
+        """Return the rendition with the first name that is ours or free (on_conflict decides about others')."""
+        mode = self._spec.on_conflict
+        for name in alternatives(wished, order.job[-6:]):
+            key = collision_key(name)
+            claim = f"{order.job}/{rendition.output}"
+            holder = self._holder(rendition.outbox, name, key, claim)
+            mine = holder == order.path
+            if holder is None or mine or mode == "overwrite":
+                self._claimed[rendition.outbox, key] = claim
+                return replace(rendition, name=name, key=key, replace=holder is not None)
+            if mode == "fail":
+                raise NameConflictError(name)
+        raise NameConflictError(wished)
+
+    def _holder(self, outbox: str, name: str, key: str, claim: str) -> str | None:
+        """Return who holds the name: a source path of this inbox, "?" for anybody else, None when it is free."""
+        if self._claimed.get((outbox, key), claim) != claim:
+            return "?"
+        owner = self._reader.owner(outbox, key)
+        if owner is not None:
+            return owner[1] if owner[0] == self._spec.name else "?"
+        return None if self._fs.lstat(os.path.join(outbox, name)) is None else "?"
+
+    def _check_staged(self, rendition: Rendition) -> None:
+        """Make sure that what will be renamed is a regular file with one link, the one the worker reported."""
+        try:
+            status = self._fs.is_plain_file(rendition.staged)
+        except FileNotFoundError:
+            if self._is_in_place(rendition):
+                return
+            raise StagedLostError(f"{rendition.output}: the staged file is gone") from None
+        if (status.st_ino, status.st_size) != (rendition.inode, rendition.size):
+            raise StagedLostError(
+                f"{rendition.output}: the staged file is not the one that the worker reported"
+            )
+
+    # -- commit and place -------------------------------------------------------------------------
+
+    def _commit_intents(self, plans: list[_Plan]) -> list[_Plan]:
+        futures = [
+            self._journal.submit(_intent(plan, self._spec), durable=True, point="ledger.publishing")
+            for plan in plans
+        ]
+        intended = []
+        for plan, future in zip(plans, futures, strict=True):
+            try:
+                future.result()
+                intended.append(plan)
+            except NameTakenError:  # another inbox with the same outbox was faster: choose again
+                again = self._plan(plan.order)
+                intended += self._commit_intents([again]) if again is not None else []
+            except Exception as error:  # noqa: BLE001 (the ledger's disk is full or gone)
+                self._post(self._results.trouble, plan.order.job, "ledger", as_os_error(error))
+        return intended
+
+    def _place(self, plan: _Plan) -> bool:
+        try:
+            for index, rendition in enumerate(plan.renditions):
+                plan.renditions[index] = self._place_somewhere(plan, rendition)
+        except (StagedLostError, NotPlainFileError) as lost:
+            self._tell(plan.order, "staging-lost", str(lost))
+        except NameConflictError as conflict:
+            self._tell(plan.order, "name-conflict", f"the output name {conflict} belongs to another file")
+        except OSError as error:
+            self._post(self._results.trouble, plan.order.job, "publish", error)
+        else:
+            return True
+        return False
+
+    def _place_somewhere(self, plan: _Plan, rendition: Rendition) -> Rendition:
+        """Place under the intended name, or under the next one when somebody took it after we looked."""
+        while True:
+            try:
+                self._place_one(rendition)
+                return rendition
+            except FileExistsError:
+                rendition = self._with_name(plan.order, rendition, rendition.name)
+                position = next(
+                    index for index, old in enumerate(plan.renditions) if old.output == rendition.output
+                )
+                plan.renditions[position] = rendition
+                self._journal.call(_intent(plan, self._spec), durable=True, point="ledger.publishing")
+
+    def _place_one(self, rendition: Rendition) -> None:
+        if self._fs.lstat(rendition.staged) is None:
+            if self._is_in_place(rendition):
+                return
+            raise StagedLostError(f"{rendition.output}: neither staged nor in place")
+        target = os.path.join(rendition.outbox, rendition.name)
+        self._fs.make_dirs(os.path.dirname(target), self._spec.dir_mode)
+        self._fs.set_mode(rendition.staged, self._spec.output_mode)
+        if rendition.replace:
+            self._fs.rename_replace(rendition.staged, target)
+        else:
+            self._fs.rename_noreplace(rendition.staged, target)
+
+    def _is_in_place(self, rendition: Rendition) -> bool:
+        name = rendition.name or None
+        status = name and self._fs.lstat(os.path.join(rendition.outbox, name))
+        return bool(status) and (status.st_ino, status.st_size) == (rendition.inode, rendition.size)  # type: ignore[union-attr]
+
+    def _sync_folders(self, plans: list[_Plan]) -> list[_Plan]:
+        try:
+            self.sync(rendition for plan in plans for rendition in plan.renditions)
+        except OSError as error:
+            for plan in plans:
+                self._post(self._results.trouble, plan.order.job, "publish", error)
+            return []
+        return plans
+
+    def _commit_done(self, plans: list[_Plan]) -> None:
+        for plan in plans:
+            self.remove_obsolete(plan.order.job)
+        futures = [self._journal.submit(_done(plan), durable=True, point="ledger.done") for plan in plans]
+        for plan, future in zip(plans, futures, strict=True):
+            try:
+                future.result()
+            except Exception as error:  # noqa: BLE001 (the ledger's disk is full or gone)
+                self._post(self._results.trouble, plan.order.job, "ledger", as_os_error(error))
+                continue
+            order = plan.order
+            self._post(
+                self._results.published, order.job, plan.line(), order.rendered.sha256, plan.fingerprint
+            )
+
+    def remove_obsolete(self, job: str) -> None:
+        """Remove renditions of the same source under names that its new renditions do not use."""
+        for outbox, name in self._reader.obsolete(job):
+            self._fs.unlink(os.path.join(outbox, name), missing_ok=True)
+
+    def _tell(self, order: PublishOrder, code: str, reason: str) -> None:
+        self._post(self._results.unpublished, order.job, code, reason)
+
+
+def _intent(plan: _Plan, spec: InboxSpec) -> Callable[[Ledger], None]:
+    renditions, line = list(plan.renditions), json.dumps(plan.line())
+    return lambda ledger: ledger.publishing(
+        plan.order.job,
+        plan.identity,
+        renditions,
+        line=line,
+        sha256=plan.order.rendered.sha256,
+        overwrite=spec.on_conflict == "overwrite",
+    )
+
+
+def _done(plan: _Plan) -> Callable[[Ledger], None]:
+    return lambda ledger: ledger.done(plan.order.job, worker_pid=plan.order.line.get("worker_pid"))
+
+
+def _folders(rendition: Rendition) -> list[str]:
+    """Return the folder of the rendition and those above it up to the outbox: any of them may be new."""
+    folders, folder = [rendition.outbox], os.path.dirname(os.path.join(rendition.outbox, rendition.name))
+    while len(folder) > len(rendition.outbox):
+        folders.append(folder)
+        folder = os.path.dirname(folder)
+    return folders
+
+
+def as_os_error(error: Exception) -> OSError:
+    """Return the error as an OSError; SQLite reports a full disk by its own exceptions."""
+    return error if isinstance(error, OSError) else OSError(None, f"{type(error).__name__}: {error}")
+
+
+def file_digest(root: str, path: str) -> str | None:
+    """Return the sha256 of a file of the inbox in hex, None when it cannot be read."""
+    try:
+        with open(open_beneath(root, path), "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return None
+
+
+def error_report(line: Mapping[str, Any]) -> bytes:
+    """Return the content of an error file."""
+    return (json.dumps(line, indent=2) + "\n").encode("ascii")

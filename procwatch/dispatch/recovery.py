@@ -1,0 +1,120 @@
+"""What the run before this one left unfinished in one inbox, put in order before anything new is taken."""
+
+import json
+import os
+import time
+from collections.abc import Callable
+from typing import Final
+
+from procwatch.delivery.fsops import FsOps
+from procwatch.dispatch.journal import Journal
+from procwatch.dispatch.ledger import Known, Ledger, LedgerReader
+from procwatch.dispatch.orders import Recovered
+from procwatch.dispatch.publishing import STAGING, Publisher, StagedLostError
+from procwatch.model import InboxSpec, State
+
+#: A staging folder of a job that our ledger does not know may belong to another daemon that shares the outbox.
+_FOREIGN_STAGING_AGE_S: Final = 86400.0
+
+
+class Recovery:
+    """Runs once an inbox, on its finishing lane, before it is watched."""
+
+    def __init__(
+        self, *, spec: InboxSpec, fs: FsOps, journal: Journal, reader: LedgerReader, publisher: Publisher
+    ) -> None:
+        self._spec = spec
+        self._fs = fs
+        self._journal = journal
+        self._reader = reader
+        self._publisher = publisher
+
+    def run(self, *, slots: int, forgiven: bool) -> Recovered:
+        """Roll publishing forward, put interrupted attempts back, sweep staging, make the slots' folders.
+
+        `forgiven`: the last run ended in order or with the machine; then the jobs that were running are no suspects.
+        """
+        rolled, lost = self._roll_forward()
+        requeued = self._put_back(forgiven=forgiven) + lost
+        swept = self._sweep()
+        self.make_slots(slots)
+        lines = []
+        for job, state, text in self._reader.unlogged(self._spec.name):
+            if state in (State.DONE, State.FAILED):
+                lines.append((job, f"job.{state}", json.loads(text) | {"recovered": True}))
+        return Recovered(
+            lines=tuple(lines),
+            undisposed=tuple(self._reader.undisposed(self._spec.name)),
+            rolled_forward=rolled,
+            requeued=requeued,
+            swept=swept,
+        )
+
+    def make_slots(self, slots: int) -> None:
+        """Make the folders in which workers may make theirs."""
+        root = os.path.join(self._spec.outbox, STAGING)
+        for slot in range(1, slots + 1):
+            self._fs.make_dirs(os.path.join(root, f"slot-{slot}"), 0o700)
+
+    def _roll_forward(self) -> tuple[int, int]:
+        rolled = lost = 0
+        for known in self._reader.in_state(self._spec.name, State.PUBLISHING):
+            try:
+                self._finish(known)
+                rolled += 1
+            except (StagedLostError, FileExistsError, ValueError):
+                # Not durable before a power cut, or the name was taken since: render it again.
+                self._journal.call(_requeue(known, known.suspicion))
+                lost += 1
+        return rolled, lost
+
+    def _finish(self, known: Known) -> None:
+        renditions = self._reader.renditions(known.job)
+        self._publisher.place_all(renditions)
+        self._publisher.sync(renditions)
+        self._publisher.remove_obsolete(known.job)
+        self._journal.call(
+            lambda ledger: ledger.done(known.job, worker_pid=known.worker_pid),
+            durable=True,
+            point="ledger.done",
+        )
+
+    def _put_back(self, *, forgiven: bool) -> int:
+        count = 0
+        for known in self._reader.in_state(self._spec.name, State.RUNNING, State.QUEUED):
+            if self._fs.lstat(os.path.join(self._spec.path, known.identity.path)) is None:
+                self._journal.call(_vanished(known.job))
+            elif known.state is State.RUNNING:
+                self._journal.call(_requeue(known, known.suspicion + (0 if forgiven else 1)))
+                count += 1
+        return count
+
+    def _sweep(self) -> int:
+        """Remove the staging folders of jobs that are not being published."""
+        root = os.path.join(self._spec.outbox, STAGING)
+        swept = 0
+        if self._fs.lstat(root) is None:
+            return 0
+        for slot in self._fs.list_dir(root):
+            folder = os.path.join(root, slot)
+            for name in self._fs.list_dir(folder) if slot.startswith("slot-") else []:
+                path = os.path.join(folder, name)
+                if self._is_ours(name.partition(".")[0], path):
+                    self._fs.remove_tree(path)
+                    swept += 1
+        return swept
+
+    def _is_ours(self, job: str, path: str) -> bool:
+        known = self._reader.job(job)
+        if known is not None:
+            return known.identity.inbox == self._spec.name and known.state is not State.PUBLISHING
+        status = self._fs.lstat(path)
+        return status is not None and time.time() - status.st_mtime > _FOREIGN_STAGING_AGE_S
+
+
+def _requeue(known: Known, suspicion: int) -> Callable[[Ledger], None]:
+    return lambda ledger: ledger.requeue(known.job, deaths=known.deaths, suspicion=suspicion)
+
+
+def _vanished(job: str) -> Callable[[Ledger], None]:
+    return lambda ledger: ledger.vanished(job)

@@ -1,0 +1,58 @@
+"""Every job in memory, by id and by path, and the counts that status and the summary show. Loop thread only."""
+
+from collections import Counter
+
+from procwatch.dispatch.job import Job
+
+
+class Registry:
+    """Who is in work. A path has at most one job."""
+
+    def __init__(self) -> None:
+        self._jobs: dict[str, Job] = {}
+        self._by_path: dict[tuple[str, str], Job] = {}
+        self._returning: dict[tuple[str, str], Job] = {}
+        self.done = 0
+        self.failed = 0
+        self.by_pid: Counter[int] = Counter()
+
+    def __len__(self) -> int:
+        return len(self._jobs)
+
+    def add(self, job: Job) -> None:
+        self._jobs[job.id] = job
+        self._by_path[job.inbox, job.path] = job
+
+    def remove(self, job: Job) -> None:
+        self._jobs.pop(job.id, None)
+        if self._by_path.get((job.inbox, job.path)) is job:
+            del self._by_path[job.inbox, job.path]
+
+    def get(self, job: str) -> Job | None:
+        return self._jobs.get(job)
+
+    def at(self, inbox: str, path: str) -> Job | None:
+        return self._by_path.get((inbox, path))
+
+    def set_aside(self, job: Job) -> None:
+        """The job's file has to settle again; when it is ready the job goes on with its id and attempts."""
+        self.remove(job)
+        self._returning[job.inbox, job.path] = job
+
+    def take_back(self, inbox: str, path: str) -> Job | None:
+        return self._returning.pop((inbox, path), None)
+
+    @property
+    def returning(self) -> int:
+        return len(self._returning)
+
+    def jobs(self) -> list[Job]:
+        return list(self._jobs.values())
+
+    def count_done(self, worker_pid: int | None) -> None:
+        self.done += 1
+        if worker_pid is not None:
+            self.by_pid[worker_pid] += 1
+
+    def count_failed(self) -> None:
+        self.failed += 1

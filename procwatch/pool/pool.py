@@ -1,0 +1,268 @@
+"""N slots presented as one submit(): who is idle, who is overdue, who must be replaced.
+
+All state is touched on the dispatcher's thread only. Starting and ending a worker takes tens of milliseconds, so
+each happens in a short thread of its own that posts its result back.
+
+    dispatcher ── submit ──► idle slot ── executor of one ──► worker process
+        ▲                                                        │
+        └──────── post(_finished) ◄── future's callback ◄────────┘
+"""
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Protocol
+
+from procwatch.model import RenderTask
+from procwatch.pool.ports import Death, Post, Report, Running, SlotView, WorkerEntry
+from procwatch.pool.slot import Worker, forkserver, start_worker
+
+#: How often idle workers are asked whether they live; a death between two jobs is found at the latest then.
+_IDLE_CHECK_S = 1.0
+_RESTART_DELAY_S = 0.5
+_RESTART_DELAY_MAX_S = 30.0
+
+
+class Events(Protocol):
+    """What the pool tells about its processes; called on the dispatcher's thread."""
+
+    def worker_started(self, slot: int, worker: Worker) -> None: ...
+    def worker_lost(
+        self, slot: int, worker_pid: int | None, exit_text: str, reason: str, job: str | None
+    ) -> None: ...
+    def worker_recycled(self, slot: int, worker: Worker, reason: str) -> None: ...
+    def capacity_changed(self) -> None: ...
+
+
+@dataclass(slots=True)
+class _Slot:
+    number: int
+    worker: Worker | None = None
+    future: Running | None = None
+    failures: int = 0  # starts that failed or deaths in a row, for the back-off
+    restart_at_s: float | None = None
+
+    @property
+    def is_idle(self) -> bool:
+        return self.worker is not None and self.future is None
+
+
+class ProcessWorkerPool:
+    """The real WorkerPool: one slot a worker, forkserver processes."""
+
+    def __init__(
+        self,
+        *,
+        workers: int,
+        entry: WorkerEntry,
+        post: Post,
+        events: Events,
+        timeout_s: float,
+        recycle_after_jobs: int = 2000,
+        max_rss_growth_bytes: int = 300 * 1024**2,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._slots = [_Slot(number) for number in range(1, workers + 1)]
+        self._entry = entry
+        self._post = post
+        self._events = events
+        self._timeout_s = timeout_s
+        self._recycle_after_jobs = recycle_after_jobs
+        self._max_rss_growth_bytes = max_rss_growth_bytes
+        self._clock = clock
+        self._context = forkserver(list(entry.preload))
+        self._threads: set[threading.Thread] = set()
+        self._stopping = False
+
+    @property
+    def size(self) -> int:
+        return len(self._slots)
+
+    @property
+    def idle(self) -> int:
+        return sum(slot.is_idle for slot in self._slots)
+
+    def start(self) -> None:
+        for slot in self._slots:
+            self._start_worker(slot)
+
+    def submit(self, task: RenderTask) -> Running:
+        slot = next(slot for slot in self._slots if slot.is_idle)
+        worker = slot.worker
+        assert worker is not None
+        future = slot.future = Running(slot.number, worker.pid)
+        try:
+            inner = worker.submit(self._entry, task, self._clock())
+        except BrokenProcessPool:
+            self._post(self._lost, slot, worker)
+        else:
+            inner.add_done_callback(partial(self._post, self._finished, slot, worker))
+        return future
+
+    def tick(self, now_s: float) -> float | None:
+        due = [now_s + _IDLE_CHECK_S] if any(slot.is_idle for slot in self._slots) else []
+        for slot in self._slots:
+            if slot.restart_at_s is not None:
+                if now_s >= slot.restart_at_s:
+                    self._start_worker(slot)
+                else:
+                    due.append(slot.restart_at_s)
+            elif slot.worker is not None and slot.future is not None:
+                due.append(self._watch_deadline(slot.worker, now_s))
+            elif slot.worker is not None and slot.worker.is_dead():
+                self._replace_lost(slot, slot.worker)
+        return min(due, default=None)
+
+    def view(self, now_s: float) -> list[SlotView]:
+        return [_view(slot, now_s) for slot in self._slots]
+
+    def stop(self) -> None:
+        """Kill every worker, busy or not, and wait until none is left. A future that was pending ends as stopped."""
+        self._stopping = True
+        for thread in list(self._threads):
+            thread.join()
+        for slot in self._slots:
+            if slot.worker is not None:
+                slot.worker.kill("stopped")
+                slot.worker.close()
+                slot.worker = None
+
+    def _watch_deadline(self, worker: Worker, now_s: float) -> float:
+        """Kill the worker if its task is overdue; return when to look again."""
+        deadline_s = worker.busy_since_s + self._timeout_s
+        if now_s < deadline_s:
+            return deadline_s
+        worker.kill("timeout")
+        return now_s + _IDLE_CHECK_S
+
+    def _finished(self, slot: _Slot, worker: Worker, inner: "Future[tuple[Any, int]]") -> None:
+        error = inner.exception()
+        if error is not None:
+            self._lost(slot, worker)
+            return
+        result, rss_bytes = inner.result()
+        report = Report(
+            slot=slot.number,
+            worker_pid=worker.pid,
+            run_s=self._clock() - worker.busy_since_s,
+            result=result,
+        )
+        worker.release(rss_bytes)
+        slot.failures = 0
+        future, slot.future = slot.future, None
+        self._recycle_if_due(slot, worker)
+        assert future is not None
+        future.set_result(report)
+
+    def _recycle_if_due(self, slot: _Slot, worker: Worker) -> None:
+        """Replace a worker that has done enough or grown too much; it stays out of `idle` from here on."""
+        growth_bytes = worker.rss_bytes - worker.first_rss_bytes
+        reason = ""
+        if worker.jobs >= self._recycle_after_jobs:
+            reason = f"{worker.jobs} jobs done"
+        elif growth_bytes > self._max_rss_growth_bytes:
+            reason = "resident memory grew"
+        if reason and not self._stopping:
+            slot.worker = None
+            self._events.worker_recycled(slot.number, worker, reason)
+            self._start_worker(slot, old=worker)
+
+    def _lost(self, slot: _Slot, worker: Worker) -> None:
+        """A worker is gone while it had a task: find out how, then answer the future."""
+        self._in_thread(self._close_lost, slot, worker)
+
+    def _close_lost(self, slot: _Slot, worker: Worker) -> None:
+        """Thread: reap the dead worker."""
+        worker.kill("crashed")  # the executor is broken: whatever may be left of the process is useless
+        self._post(self._bury, slot, worker, worker.close())
+
+    def _bury(self, slot: _Slot, worker: Worker, exit_text: str) -> None:
+        reason, task = worker.kill_reason, worker.task
+        started = worker.started_task
+        self._events.worker_lost(slot.number, worker.pid, exit_text, reason, task.job if task else None)
+        future, slot.future, slot.worker = slot.future, None, None
+        # The lost worker is replaced at once; only one that dies again before it finishes a job waits its turn.
+        self._restart_later(slot, immediately=slot.failures == 0)
+        assert future is not None
+        future.set_result(
+            Report(
+                slot=slot.number,
+                worker_pid=worker.pid,
+                run_s=self._clock() - worker.busy_since_s,
+                death=Death(kind=reason, exit=exit_text, started=started),
+            )
+        )
+
+    def _replace_lost(self, slot: _Slot, worker: Worker) -> None:
+        """An idle worker died: nobody's fault, nothing lost."""
+        slot.worker = None
+        self._events.worker_lost(slot.number, worker.pid, "unknown", "died while idle", None)
+        self._start_worker(slot, old=worker)
+
+    def _restart_later(self, slot: _Slot, *, immediately: bool) -> None:
+        slot.failures += 1
+        if self._stopping:
+            return
+        if immediately:
+            self._start_worker(slot)
+            return
+        delay_s = min(_RESTART_DELAY_S * 2 ** (slot.failures - 2), _RESTART_DELAY_MAX_S)
+        slot.restart_at_s = self._clock() + delay_s
+        self._events.capacity_changed()
+
+    def _start_worker(self, slot: _Slot, old: Worker | None = None) -> None:
+        slot.restart_at_s = None
+        if not self._stopping:
+            self._in_thread(self._start_in_thread, slot, old)
+
+    def _start_in_thread(self, slot: _Slot, old: Worker | None) -> None:
+        """Thread: end the old worker, start a new one."""
+        if old is not None:
+            old.close()
+        try:
+            worker = start_worker(self._context, self._entry, slot.number)
+        except Exception as error:  # noqa: BLE001 (whatever kept it from starting is reported and retried)
+            self._post(self._start_failed, slot, f"{type(error).__name__}: {error}")
+            return
+        self._post(self._started, slot, worker)
+
+    def _started(self, slot: _Slot, worker: Worker) -> None:
+        if self._stopping:
+            worker.kill("stopped")
+            worker.close()
+            return
+        slot.worker = worker
+        self._events.worker_started(slot.number, worker)
+        self._events.capacity_changed()
+
+    def _start_failed(self, slot: _Slot, reason: str) -> None:
+        self._events.worker_lost(slot.number, None, "unknown", f"did not start: {reason}", None)
+        self._restart_later(slot, immediately=False)
+
+    def _in_thread(self, function: Callable[..., None], *arguments: Any) -> None:
+        def body() -> None:
+            with contextlib.ExitStack() as stack:
+                stack.callback(self._threads.discard, threading.current_thread())
+                function(*arguments)
+
+        thread = threading.Thread(target=body, name="procwatch-pool", daemon=True)
+        self._threads.add(thread)
+        thread.start()
+
+
+def _view(slot: _Slot, now_s: float) -> SlotView:
+    worker = slot.worker
+    busy = worker is not None and slot.future is not None
+    return SlotView(
+        slot=slot.number,
+        worker_pid=worker.pid if worker else None,
+        job=worker.task.job if worker and worker.task else None,
+        busy_s=now_s - worker.busy_since_s if worker and busy else 0.0,
+        jobs=worker.jobs if worker else 0,
+        rss_bytes=worker.rss_bytes if worker else 0,
+    )

@@ -1,0 +1,90 @@
+"""What the dispatcher sees of the pool: a port with submit(), and the frozen values that come back."""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from procwatch.model import RenderResult, RenderTask
+
+#: post(function, *arguments) runs the function on the dispatcher's thread; reentrant, never blocks.
+Post = Callable[..., None]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Death:
+    """How a worker ended while it had a job. `started` is False when the job had not begun: blame nobody."""
+
+    kind: str  # "crashed" | "timeout" | "stopped"
+    exit: str  # "SIGKILL", "exit 3", "unknown"
+    started: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Report:
+    """What became of one submitted task: either a result or a death, never both."""
+
+    slot: int
+    worker_pid: int
+    run_s: float
+    result: RenderResult | None = None
+    death: Death | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WorkerEntry:
+    """The three functions that a worker process offers; the pool knows nothing else of what it runs."""
+
+    start: Callable[..., None]  # (claim array, pipe to the daemon, slot, *start_args)
+    hello: Callable[[], tuple[int, dict[str, str]]]
+    run: Callable[[int, RenderTask], tuple[RenderResult, int]]
+    start_args: tuple[Any, ...] = ()
+    preload: Sequence[str] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SlotView:
+    """One slot as status and logs show it."""
+
+    slot: int
+    worker_pid: int | None
+    job: str | None
+    busy_s: float
+    jobs: int
+    rss_bytes: int
+
+
+class Running(Future[Report]):
+    """The future of a submitted task, which also says who runs it."""
+
+    def __init__(self, slot: int, worker_pid: int) -> None:
+        super().__init__()
+        self.slot = slot
+        self.worker_pid = worker_pid
+
+
+class WorkerPool(Protocol):
+    """Long-lived worker processes behind one submit(). Every method is called on the dispatcher's thread."""
+
+    def start(self) -> None:
+        """Begin to start the workers; `on_ready` callbacks follow through the dispatcher's mailbox."""
+
+    @property
+    def size(self) -> int:
+        """How many jobs may run at once when all workers are up."""
+
+    @property
+    def idle(self) -> int:
+        """How many jobs could be submitted right now."""
+
+    def submit(self, task: RenderTask) -> Running:
+        """Hand a task to an idle worker. The future never fails and is never cancelled; it holds a Report."""
+
+    def tick(self, now_s: float) -> float | None:
+        """Kill what is overdue and notice idle deaths; return when to be called again (monotonic seconds)."""
+
+    def view(self, now_s: float) -> list[SlotView]:
+        """Return what every slot does."""
+
+    def stop(self) -> None:
+        """Kill every worker and return when none is left."""

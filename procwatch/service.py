@@ -1,0 +1,316 @@
+"""The service: builds every room from the settings, wires them, runs, drains."""
+
+import contextlib
+import os
+import platform
+import signal
+import time
+from collections.abc import Callable, Mapping
+from importlib import metadata
+from types import FrameType
+from typing import Any, Final
+
+from procwatch import __version__
+from procwatch.delivery.fsops import RealFs
+from procwatch.dispatch.backlog import Backlog
+from procwatch.dispatch.dispatcher import Dispatcher
+from procwatch.dispatch.endings import Endings
+from procwatch.dispatch.inbox_runtime import Collaborators, InboxRuntime
+from procwatch.dispatch.job import RecipePlan
+from procwatch.dispatch.journal import Journal
+from procwatch.dispatch.ledger import Ledger, LedgerReader
+from procwatch.dispatch.loop import Loop
+from procwatch.dispatch.registry import Registry
+from procwatch.errors import EXIT_INTERRUPTED
+from procwatch.intake.lock import lock_folder
+from procwatch.model import InboxSpec
+from procwatch.observe.log import Log
+from procwatch.observe.notify import Notifier
+from procwatch.pool.pool import ProcessWorkerPool
+from procwatch.pool.ports import WorkerEntry
+from procwatch.service_events import ServiceEvents
+from procwatch.settings.folders import prepare
+from procwatch.settings.values import Settings
+from procwatch.worker import entry
+
+LEDGER_NAME: Final = "ledger.sqlite"
+#: After the grace for running jobs is over, the finishing lanes get this long to end what they have.
+_LANE_GRACE_S: Final = 5.0
+
+
+class Service:
+    """One daemon, from start to stop."""
+
+    def __init__(
+        self, settings: Settings, log: Log, *, on_turn: Callable[["Service"], None] | None = None
+    ) -> None:
+        self.settings = settings
+        self._log_owner = log
+        self._log = log.logger
+        self._on_turn = on_turn
+        self._loop = Loop()
+        self._registry = Registry()
+        self._notifier = Notifier()
+        self._locks: list[int] = []
+        self._inboxes: dict[str, InboxRuntime] = {}
+        self._began_s = time.monotonic()
+        self._stop_reason = ""
+        self._deadline_s = 0.0
+        self._watchdog_due_s = 0.0
+        self.ready = False
+        self.first_worker = False
+
+    # -- what others may ask ----------------------------------------------------------------------
+
+    @property
+    def registry(self) -> Registry:
+        return self._registry
+
+    @property
+    def waiting(self) -> int:
+        return self._dispatcher.waiting
+
+    @property
+    def running(self) -> int:
+        return self._dispatcher.running
+
+    @property
+    def is_drained(self) -> bool:
+        """Whether nothing is queued, running or on its way out; files may still be settling."""
+        return self.is_idle and not self.settling
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing moves, but for files that are waited for."""
+        return (
+            self.ready
+            and not self._dispatcher.running
+            and not len(self._backlog)
+            and not len(self._registry)
+            and not any(runtime.is_busy for runtime in self._inboxes.values())
+        )
+
+    @property
+    def settling(self) -> int:
+        """Files that are waited for: still changing, or perhaps not all there."""
+        waiting = sum(len(runtime.arrivals.settling) for runtime in self._inboxes.values())
+        return waiting + self._registry.returning
+
+    # -- life -------------------------------------------------------------------------------------
+
+    def run(self) -> int:
+        """Run until stopped; return the exit code. Raises ProcwatchError when it cannot start."""
+        usable, unusable = prepare(self.settings)
+        self._lock(usable)
+        try:
+            self._build(usable)
+            self._announce(unusable)
+            with self._signals():
+                self._pool.start()
+                for runtime in self._inboxes.values():
+                    runtime.start()
+                self._loop.run(self._turn)
+            return 0
+        finally:
+            self._close()
+
+    def stop(self, reason: str) -> None:
+        """Take no new work, let running jobs finish within the grace, then end. Loop thread, or posted."""
+        if self._stop_reason:
+            return
+        self._stop_reason = reason
+        self._deadline_s = self._loop.clock() + self.settings.stop_timeout_s
+        self._dispatcher.stopping = True
+        self._notifier.stopping(f"stopping: {reason}")
+        self._log.info(
+            "service.stopping",
+            reason=reason,
+            running=self._dispatcher.running,
+            timeout_s=self.settings.stop_timeout_s,
+        )
+        for runtime in self._inboxes.values():
+            runtime.stop_intake()
+
+    def _lock(self, usable: list[InboxSpec]) -> None:
+        self._locks.append(lock_folder(self.settings.state_dir, "the state folder"))
+        for spec in usable:
+            self._locks.append(lock_folder(spec.path, "the inbox"))
+
+    def _build(self, usable: list[InboxSpec]) -> None:
+        settings = self.settings
+        ledger_path = os.path.join(settings.state_dir, LEDGER_NAME)
+        ledger = Ledger.open(ledger_path)
+        last, boot = ledger.last_run(), _boot_id()
+        ledger.begin_run(boot, os.getpid())
+        self._ledger = ledger
+        self._journal = Journal(ledger)
+        self._backlog = Backlog()
+        self._pool = ProcessWorkerPool(
+            workers=settings.pool.workers,
+            entry=_worker_entry(settings),
+            post=self._loop.post,
+            events=(events := ServiceEvents(self._log, self._loop.post, self)),
+            timeout_s=settings.pool.timeout_s,
+            recycle_after_jobs=settings.pool.recycle_after_jobs,
+            max_rss_growth_bytes=settings.pool.max_rss_growth_bytes,
+        )
+        endings = Endings(
+            loop=self._loop,
+            journal=self._journal,
+            registry=self._registry,
+            inboxes=self._inboxes,
+            log=self._log,
+            pause=lambda runtime: self._dispatcher.pause(runtime),
+            resume=lambda runtime: self._dispatcher.resume(runtime),
+        )
+        events.endings = endings
+        self._dispatcher = Dispatcher(
+            loop=self._loop,
+            pool=self._pool,
+            journal=self._journal,
+            registry=self._registry,
+            endings=endings,
+            inboxes=self._inboxes,
+            backlog=self._backlog,
+            limits=settings.limits,
+            log=self._log,
+        )
+        shared = Collaborators(
+            loop=self._loop,
+            fs=RealFs(),
+            journal=self._journal,
+            open_reader=lambda: LedgerReader.open(ledger_path),
+            sink=self._dispatcher,
+            results=endings,
+            events=events,
+            slots=settings.pool.workers,
+            forgiven=last is None or last[1] or last[0] != boot,
+        )
+        plans = {name: _plan(recipe) for name, recipe in settings.recipes.items()}
+        for spec in usable:
+            self._inboxes[spec.name] = InboxRuntime(spec, plans[spec.recipe], shared)
+
+    def _announce(self, unusable: list[tuple[InboxSpec, str]]) -> None:
+        self._log.info(
+            "service.started",
+            version=__version__,
+            pid=os.getpid(),
+            python=platform.python_version(),
+            config=self.settings.source,
+            inboxes=list(self._inboxes),
+            workers=self.settings.pool.workers,
+            state_dir=self.settings.state_dir,
+            pillow=metadata.version("pillow"),
+        )
+        for spec, reason in unusable:
+            self._log.warning(
+                "watch.lost",
+                inbox=spec.name,
+                path=spec.path,
+                reason=reason,
+                hint="the other inboxes are served; restart procwatch when it is mended",
+            )
+
+    # -- turns of the loop ------------------------------------------------------------------------
+
+    def _turn(self, now_s: float) -> float | None:
+        again_s = self._dispatcher.tick(now_s)
+        if not self.ready:
+            self._check_ready()
+        if self._stop_reason:
+            again_s = self._check_stopped(now_s, again_s)
+        self._feed_watchdog(now_s)
+        self._log_owner.flush()
+        if self._on_turn is not None:
+            self._on_turn(self)
+        return again_s
+
+    def _check_ready(self) -> None:
+        if self.first_worker and all(runtime.installed for runtime in self._inboxes.values()):
+            self.ready = True
+            self._notifier.ready("watching")
+            self._log.info("service.ready", seconds=round(time.monotonic() - self._began_s, 3))
+
+    def _check_stopped(self, now_s: float, again_s: float | None) -> float | None:
+        busy = self._dispatcher.running or any(runtime.is_finishing for runtime in self._inboxes.values())
+        if not busy or now_s >= self._deadline_s:
+            self._loop.stop()
+        return self._deadline_s if again_s is None else min(again_s, self._deadline_s)
+
+    def _feed_watchdog(self, now_s: float) -> None:
+        interval_s = self._notifier.watchdog_interval_s()
+        if interval_s is not None and now_s >= self._watchdog_due_s:
+            self._notifier.watchdog()
+            self._watchdog_due_s = now_s + interval_s / 2
+
+    @contextlib.contextmanager
+    def _signals(self) -> Any:
+        """Turn signals into messages; a second Ctrl-C ends at once."""
+        before = {
+            number: signal.signal(number, self._on_signal)
+            for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+        }
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        if number == signal.SIGUSR1:
+            self._loop.post(self._log_owner.reopen)
+        elif number == signal.SIGINT and self._stop_reason:
+            os._exit(
+                EXIT_INTERRUPTED
+            )  # the kernel kills the workers with us; the ledger knows what was running
+        else:
+            self._loop.post(self.stop, signal.Signals(number).name)
+
+    # -- the end ----------------------------------------------------------------------------------
+
+    def _close(self) -> None:
+        if hasattr(self, "_pool"):
+            self._pool.stop()
+        for runtime in self._inboxes.values():
+            runtime.close(_LANE_GRACE_S)
+        if hasattr(self, "_journal"):
+            if self._stop_reason:
+                with contextlib.suppress(Exception):  # the last word; a full disk must not hide the exit code
+                    self._journal.submit(lambda ledger: ledger.end_run(), durable=True).result(_LANE_GRACE_S)
+            self._journal.close()
+        for descriptor in self._locks:
+            os.close(descriptor)
+        if self._stop_reason:
+            self._log.info(
+                "service.stopped",
+                seconds=round(time.monotonic() - self._began_s, 3),
+                done=self._registry.done,
+                failed=self._registry.failed,
+                waiting=self._dispatcher.waiting,
+                log_lines_lost=self._log_owner.dropped,
+            )
+
+
+def _plan(recipe: Any) -> RecipePlan:
+    templates: Mapping[str, str] = {output.name: output.template for output in recipe.outputs}
+    return RecipePlan(name=recipe.name, hash=recipe.hash, templates=templates, payload=recipe)
+
+
+def _worker_entry(settings: Settings) -> WorkerEntry:
+    """Name the functions of a worker; they import what they need there, so the daemon never loads a decoder."""
+    used = tuple({spec.recipe: settings.recipes[spec.recipe] for spec in settings.inboxes}.values())
+    return WorkerEntry(
+        start=entry.start,
+        hello=entry.hello,
+        run=entry.run,
+        start_args=(used,),
+        preload=entry.PRELOAD,
+    )
+
+
+def _boot_id() -> str:
+    try:
+        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+            return file.read().strip()
+    except OSError:
+        return ""

@@ -1,0 +1,150 @@
+"""What inboxes and workers tell, as log lines; the glue between the rooms' event ports and the log."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from structlog.typing import FilteringBoundLogger
+
+from procwatch.dispatch.endings import Endings
+from procwatch.dispatch.inbox_runtime import InboxRuntime
+from procwatch.dispatch.orders import Recovered
+from procwatch.intake.scan import ScanReport
+from procwatch.model import InboxSpec
+from procwatch.pool.slot import Worker
+
+if TYPE_CHECKING:
+    from procwatch.service import Service
+
+
+class ServiceEvents:
+    """Implements pool.Events and inbox_runtime.RuntimeEvents. Calls from lanes are posted to the loop."""
+
+    def __init__(self, log: FilteringBoundLogger, post: Callable[..., None], service: "Service") -> None:
+        self._log = log
+        self._post = post
+        self._service = service
+        self.endings: Endings
+
+    # -- pool.Events, on the loop -----------------------------------------------------------------
+
+    def worker_started(self, slot: int, worker: Worker) -> None:
+        self._service.first_worker = True
+        fields: dict[str, Any] = dict(worker.notes)
+        known = {"resampler": fields.pop("resampler")} if "resampler" in fields else {}
+        if fields:
+            known["notes"] = fields
+        self._log.info(
+            "pool.worker_started", slot=slot, worker_pid=worker.pid, seconds=round(worker.start_s, 3), **known
+        )
+
+    def worker_lost(
+        self, slot: int, worker_pid: int | None, exit_text: str, reason: str, job: str | None
+    ) -> None:
+        about = {"job": job} if job else {}
+        self._log.warning(
+            "pool.worker_lost", slot=slot, worker_pid=worker_pid, exit=exit_text, reason=reason, **about
+        )
+
+    def worker_recycled(self, slot: int, worker: Worker, reason: str) -> None:
+        self._log.info(
+            "pool.worker_recycled",
+            slot=slot,
+            worker_pid=worker.pid,
+            jobs=worker.jobs,
+            reason=reason,
+            rss_bytes=worker.rss_bytes,
+        )
+
+    def capacity_changed(self) -> None:
+        """The loop's next turn hands out work anyway."""
+
+    # -- intake.WatchEvents, on lanes -------------------------------------------------------------
+
+    def watch_started(self, spec: InboxSpec, mode: str, reason: str) -> None:
+        fields = {"reason": reason} if reason else {}
+        self._post(
+            partial(
+                self._info,
+                "watch.started",
+                inbox=spec.name,
+                path=spec.path,
+                mode=mode,
+                recursive=spec.recursive,
+                **fields,
+            )
+        )
+
+    def watch_lost(self, spec: InboxSpec, reason: str) -> None:
+        self._post(partial(self._warning, "watch.lost", inbox=spec.name, path=spec.path, reason=reason))
+
+    def watch_restored(self, spec: InboxSpec, mode: str, lost_s: float) -> None:
+        self._post(
+            partial(
+                self._info,
+                "watch.restored",
+                inbox=spec.name,
+                path=spec.path,
+                mode=mode,
+                seconds=round(lost_s, 3),
+            )
+        )
+
+    def watch_reduced(self, spec: InboxSpec, reason: str) -> None:
+        self._post(
+            partial(
+                self._warning,
+                "watch.overflowed",
+                inbox=spec.name,
+                reason=reason,
+                hint="raise fs.inotify.max_user_watches; until then rescans find what is dropped there",
+            )
+        )
+
+    def watch_overflowed(self, spec: InboxSpec) -> None:
+        self._warning("watch.overflowed", inbox=spec.name, reason="the kernel's event queue was full")
+
+    # -- inbox_runtime.RuntimeEvents, on the loop -------------------------------------------------
+
+    def recovered(self, runtime: InboxRuntime, what: Recovered, seconds: float) -> None:
+        for job, event, fields in what.lines:
+            self.endings.log_recovered(job, event, fields)
+        for known in what.undisposed:
+            self.endings.adopt(runtime, known)
+        if what.rolled_forward or what.requeued or what.swept:
+            self._log.info(
+                "recovery.finished",
+                inbox=runtime.spec.name,
+                rolled_forward=what.rolled_forward,
+                requeued=what.requeued,
+                swept=what.swept,
+                seconds=round(seconds, 3),
+            )
+
+    def scan_finished(self, runtime: InboxRuntime, report: ScanReport, cause: str, missed: int) -> None:
+        fields: dict[str, Any] = {}
+        emit = self._log.debug
+        if cause == "start":
+            emit = self._log.info
+        if report.errors:
+            emit = self._log.warning
+            fields = {"errors": report.errors, "reason": report.first_error}
+        emit(
+            "scan.finished",
+            inbox=runtime.spec.name,
+            found=report.found,
+            seconds=round(report.seconds, 3),
+            cause=cause,
+            missed=missed,
+            **fields,
+        )
+
+    def lane_failed(self, runtime: InboxRuntime, error: BaseException) -> None:
+        """A defect of ours in a lane: end loudly; a restart recovers, going on might lose."""
+        raise error
+
+    def _info(self, event: str, **fields: Any) -> None:
+        self._log.info(event, **fields)
+
+    def _warning(self, event: str, **fields: Any) -> None:
+        self._log.warning(event, **fields)

@@ -1,0 +1,88 @@
+"""One task inside a worker: open its source by descriptor, render it into staging, say what went wrong."""
+
+import dataclasses
+import errno
+import hashlib
+import os
+from io import BufferedReader
+from typing import Final
+
+from procwatch.errors import ImageError
+from procwatch.fdopen import open_beneath
+from procwatch.imaging import render as imaging
+from procwatch.imaging.recipe import Recipe
+from procwatch.model import Fingerprint, Rendered, RenderFailed, RenderResult, RenderTask, staging_folder
+
+#: What the *output* side does wrong is nobody's fault in the inbox: it must not cost a file its attempt.
+_ENVIRONMENT: Final = frozenset(
+    {
+        errno.ENOSPC,
+        errno.EROFS,
+        errno.EDQUOT,
+        errno.EMFILE,
+        errno.ENFILE,
+        errno.EIO,
+        errno.ESTALE,
+        errno.ENOTCONN,
+    }
+)
+_NOT_READABLE: Final = frozenset({errno.EACCES, errno.EPERM})
+_CHANGED: Final = frozenset({errno.ELOOP, errno.ENXIO, errno.EISDIR, errno.ENOTDIR, errno.EXDEV})
+
+
+def render(task: RenderTask, slot: int) -> RenderResult:
+    """Open the task's source by descriptor, check that it is the file that was noticed, and render it."""
+    try:
+        descriptor = open_beneath(task.root, task.path)
+    except OSError as error:
+        return _unopened(error)
+    with open(descriptor, "rb") as source:
+        if Fingerprint.of(os.fstat(descriptor)) != task.fingerprint:
+            return RenderFailed(code="changed", reason="the file changed after it was noticed")
+        return _render_opened(source, task, slot)
+
+
+def _render_opened(source: BufferedReader, task: RenderTask, slot: int) -> RenderResult:
+    recipe = task.recipe
+    assert isinstance(recipe, Recipe)
+    staging = staging_folder(task.staging_root, slot, task.job, task.attempt)
+    digest = None
+    try:
+        if task.want_digest:
+            digest = hashlib.file_digest(source, "sha256").hexdigest()
+            source.seek(0)
+        os.mkdir(staging, 0o700)  # exclusive: no attempt ever writes into another's folder
+        rendered = imaging.render(source, recipe, task.limits, staging)
+    except ImageError as error:
+        return RenderFailed(code=error.code, reason=str(error))
+    except MemoryError:
+        return RenderFailed(
+            code="out-of-memory", reason="the picture needs more memory than a worker may use"
+        )
+    except OSError as error:
+        if error.errno in _ENVIRONMENT or error.filename == staging:
+            return RenderFailed(code="environment", reason=f"{errno_name(error)}: {error.strerror}")
+        raise
+    return with_digest(rendered, digest)
+
+
+def with_digest(rendered: Rendered, digest: str | None) -> Rendered:
+    """Return `rendered` with the sha256 of its source in hex."""
+    return dataclasses.replace(rendered, sha256=digest) if digest else rendered
+
+
+def _unopened(error: OSError) -> RenderFailed:
+    if error.errno == errno.ENOENT:
+        return RenderFailed(code="vanished", reason="the file is gone")
+    if error.errno in _NOT_READABLE:
+        return RenderFailed(
+            code="not-readable", reason=f"{errno_name(error)}: procwatch may not read the file"
+        )
+    if error.errno in _CHANGED:
+        return RenderFailed(code="changed", reason="the path no longer names a regular file")
+    return RenderFailed(code="environment", reason=f"{errno_name(error)}: {error.strerror} while opening")
+
+
+def errno_name(error: OSError) -> str:
+    """Return the symbolic name of the error number, such as ENOSPC."""
+    return errno.errorcode.get(error.errno or 0, "error")
