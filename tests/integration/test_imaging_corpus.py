@@ -17,7 +17,7 @@ WEB = BUILTIN_RECIPES["web"]
 @pytest.mark.parametrize("orientation", range(9))
 @pytest.mark.parametrize("name", ["Landscape", "Portrait"])
 def test_all_orientations_make_the_same_picture(name: str, orientation: int, tmp_path: Path) -> None:
-    """The files differ in a digit in their middle and in their own compression, by 1 to 2 of 255."""
+    """The files differ in a digit in their middle and in their own compression, by up to 4 of 255; turned wrongly it would be 40 and more."""
     for number in (1, orientation):
         if not (tmp_path / str(number)).exists():
             render_bytes(
@@ -26,7 +26,7 @@ def test_all_orientations_make_the_same_picture(name: str, orientation: int, tmp
     for file in ("0.jpg", "1.jpg"):
         reference, made = picture(tmp_path / "1", file), picture(tmp_path / str(orientation), file)
         assert made.size == reference.size
-        assert mean_difference(made, reference) < 3
+        assert mean_difference(made, reference) < 5
 
 
 @pytest.mark.parametrize(

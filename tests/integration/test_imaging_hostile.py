@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from procwatch.errors import ImageError
+from procwatch.imaging.decode import tiff_pages
 from procwatch.imaging.recipe import BUILTIN_RECIPES
 from procwatch.model import Limits
 from tests.support.corpus import corpus
@@ -104,12 +105,23 @@ def test_too_many_frames_are_refused(tmp_path: Path) -> None:
         assert render_bytes(data, WEB, tmp_path / f"ok {format_name}", Limits(max_frames=10)).frames == 10
 
 
+def test_a_list_of_pages_that_bites_its_tail_is_counted_once() -> None:
+    one_entry = struct.pack("<HHHII", 1, 256, 4, 1, 1)
+    assert (
+        tiff_pages(io.BytesIO(b"II*\0" + struct.pack("<I", 8) + one_entry + struct.pack("<I", 8)), 100) == 1
+    )
+    assert tiff_pages(io.BytesIO(b"II*\0" + struct.pack("<I", 8) + one_entry), 100) == 1
+    data = encoded(gradient(4, 4), "TIFF", save_all=True, append_images=[gradient(4, 4)] * 6, big_tiff=True)
+    assert (tiff_pages(io.BytesIO(data), 100), tiff_pages(io.BytesIO(data), 3)) == (7, 3)
+
+
 def test_heic_without_its_extra_says_what_to_install(tmp_path: Path) -> None:
     """In a process of its own: a plug-in that is registered once stays."""
     code = """
 import io, sys
 sys.modules["pi_heif"] = None
 from procwatch.errors import ImageError
+from procwatch.imaging.decode import tiff_pages
 from procwatch.imaging.recipe import BUILTIN_RECIPES
 from procwatch.imaging.render import render
 from procwatch.model import Limits
