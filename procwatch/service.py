@@ -160,8 +160,8 @@ class Service:
             registry=self._registry,
             inboxes=self._inboxes,
             log=self._log,
-            pause=lambda runtime: self._dispatcher.pause(runtime),
-            resume=lambda runtime: self._dispatcher.resume(runtime),
+            pause=lambda runtime: self._backlog.pause(runtime.spec.name),
+            resume=lambda runtime: self._backlog.resume(runtime.spec.name),
         )
         events.endings = endings
         self._dispatcher = Dispatcher(

@@ -208,10 +208,7 @@ class Dispatcher:
     def _press_back(self) -> None:
         """Pause scans while enough is in memory, so that a million waiting files cost none."""
         count = self.in_memory
-        if count > HIGH_WATER or (self._full and count > LOW_WATER):
-            full = True
-        else:
-            full = False
+        full = count > (LOW_WATER if self._full else HIGH_WATER)
         if full != self._full:
             self._full = full
             for runtime in self._inboxes.values():
@@ -373,14 +370,6 @@ class Dispatcher:
             fields |= {"worker_pid": report.worker_pid, "slot": report.slot, "run_s": round(report.run_s, 3)}
         emit = self._log.info if error in ("changed", "truncated") else self._log.warning
         emit("job.retrying", **lines.about(job), **fields, delay_s=round(delay_s, 3))
-
-    # -- trouble ----------------------------------------------------------------------------------
-
-    def pause(self, runtime: InboxRuntime) -> None:
-        self._backlog.pause(runtime.spec.name)
-
-    def resume(self, runtime: InboxRuntime) -> None:
-        self._backlog.resume(runtime.spec.name)
 
 
 def _parse_environment(reason: str) -> OSError:

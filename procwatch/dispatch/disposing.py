@@ -4,9 +4,10 @@ import errno
 import json
 import os
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Final
 
-from procwatch.delivery.fsops import FsOps
+from procwatch.delivery.fsops import FsOps, NotPlainFileError
 from procwatch.delivery.naming import alternatives, error_name
 from procwatch.dispatch.journal import Journal
 from procwatch.dispatch.ledger import Ledger
@@ -59,6 +60,10 @@ class Disposer:
         for order in orders:
             try:
                 results.append(self._dispose_one(order))
+            except (
+                NotPlainFileError
+            ):  # swapped for a link or a pipe after we looked: not the job's file any more
+                results.append(Disposed(job=order.job, result="changed", original=Original.GONE))
             except OSError as error:
                 if error.errno in _DENIED:
                     results.append(self._stuck(order, error))
@@ -112,7 +117,9 @@ class Disposer:
         for name in alternatives(order.path, order.job[-6:]):
             target = os.path.join(self._spec.failed, name)
             report = os.path.join(self._spec.failed, error_name(name))
-            if self._fs.lstat(target) is not None or not self._is_ours(report, order.job):
+            if not self._is_ours(report, order.job):
+                continue
+            if self._fs.lstat(target) is not None and self._fs.lstat(report) is None:
                 continue
             self._fs.write_file(report, error_report(order.report), self._spec.output_mode)
             if self._moved(source, target, order):
@@ -126,7 +133,7 @@ class Disposer:
             return True
         try:
             with open(report, "rb") as file:
-                return json.loads(file.read(65536)).get("job") == job
+                return bool(json.loads(file.read(65536)).get("job") == job)
         except (OSError, ValueError, AttributeError):
             return False
 
@@ -147,7 +154,9 @@ class Disposer:
         return True
 
     def _make_folder(self, root: str, path: str) -> None:
-        self._fs.make_dirs(os.path.dirname(os.path.join(root, path)), self._spec.dir_mode)
+        made = self._fs.make_dirs(os.path.dirname(os.path.join(root, path)), self._spec.dir_mode)
+        for folder in made:  # a new folder's name is durable only when its parent is
+            self._fs.fsync_dir(os.path.dirname(folder))
 
     def _stuck(self, order: DisposeOrder, error: OSError) -> Disposed:
         """We may not move it: the job is over all the same, and is not done again."""
@@ -179,18 +188,18 @@ class Disposer:
         ended = [what for what in results if what.result != "touched"]
         if ended:
             try:
-                self._journal.call(
-                    lambda ledger: [
-                        ledger.disposed(what.job, what.original, what.moved_to) for what in ended
-                    ],
-                    point="ledger.disposed",
-                )
+                self._journal.call(partial(_record, ended=ended), point="ledger.disposed")
             except Exception as error:  # noqa: BLE001 (the file is where it should be; recovery will notice)
                 for what in ended:
                     self._post(self._results.trouble, what.job, "ledger", as_os_error(error))
                 return
         for what in results:
             self._post(self._results.disposed, what)
+
+
+def _record(ledger: Ledger, ended: list[Disposed]) -> None:
+    for what in ended:
+        ledger.disposed(what.job, what.original, what.moved_to)
 
 
 def _failure(order: FailOrder, inbox: str) -> Callable[[Ledger], None]:

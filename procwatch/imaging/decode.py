@@ -1,19 +1,16 @@
-"""Opening: from bytes of unknown origin to a header that passed every limit, then to pixels; every failure gets its code."""
+"""Opening: from bytes of unknown origin to a header that passed every limit, then to pixels."""
 
-import contextlib
 import importlib
 import os
-import re
 import struct
-import warnings
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO, Final
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from procwatch.errors import ImageError
 from procwatch.imaging import sniff
+from procwatch.imaging.failures import guarded
 from procwatch.imaging.geometry import Size
 from procwatch.imaging.memory import codec_has_headroom
 from procwatch.imaging.metadata import orientation_of, upright_size
@@ -30,8 +27,6 @@ _PLUGINS: Final = {
     "WEBP": "PIL.WebPImagePlugin",
     "JPEG2000": "PIL.Jpeg2KImagePlugin",
 }
-
-HEIC_HINT: Final = "install the extra: pip install 'procwatch[heic]'"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -74,7 +69,7 @@ def open_header(source: BinaryIO, formats: tuple[str, ...], limits: Limits) -> H
     prefix = _checked_prefix(source, limits)
     load_plugins(formats)
     readable = [name for name in formats if name in Image.OPEN]
-    with _guarded(source, prefix, formats, limits):
+    with guarded(source, prefix, formats, limits):
         image = Image.open(source, formats=readable)
         pillow_format = str(image.format)
         if pillow_format not in {*readable, *(also for name in readable for also in _ALSO.get(name, ()))}:
@@ -97,7 +92,7 @@ def load_pixels(
     """Decode, JPEG by `draft` smaller. Return how many decoded pixels there are for one of the header's."""
     image = header.image
     scale = 1
-    with _guarded(source, b"", formats, limits):
+    with guarded(source, b"", formats, limits):
         if draft > 1:
             # Floor: a ceiling would let draft() pick the next smaller factor on sizes that do not divide evenly.
             drafted = image.draft(None, (max(1, image.width // draft), max(1, image.height // draft)))
@@ -143,13 +138,6 @@ def check_pixels(size: Size, limits: Limits) -> None:
         )
 
 
-def _too_many_pixels(error: Exception, limits: Limits) -> ImageError:
-    """Pillow's own message names twice the limit, because it warns first."""
-    found = re.search(r"\d+", str(error))
-    counted = f"{int(found[0]):,} pixels" if found else "too many pixels"
-    return ImageError("too-many-pixels", f"{counted}, allowed are {limits.max_pixels:,}")
-
-
 def _frames(image: Image.Image, source: BinaryIO, limits: Limits) -> int:
     """Count the frames or pages. Raises too-many-frames."""
     try:
@@ -190,77 +178,3 @@ def tiff_pages(source: BinaryIO, at_most: int) -> int:
     finally:
         source.seek(at)
     return max(1, len(seen))
-
-
-@contextlib.contextmanager
-def _guarded(source: BinaryIO, prefix: bytes, formats: tuple[str, ...], limits: Limits) -> Iterator[None]:
-    """Give everything that Pillow raises or warns of its stable code."""
-    before = Image.MAX_IMAGE_PIXELS
-    Image.MAX_IMAGE_PIXELS = limits.max_pixels
-    try:
-        with warnings.catch_warnings():
-            # Pillow warns of odd metadata, which nobody can act on; only its bomb warning decides anything.
-            warnings.simplefilter("ignore")
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            yield
-    except ImageError:
-        raise
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise _too_many_pixels(error, limits) from None
-    except UnidentifiedImageError:
-        raise _unidentified(source, prefix, formats) from None
-    except Exception as error:
-        raise classified(error) from error
-    finally:
-        Image.MAX_IMAGE_PIXELS = before
-
-
-def _unidentified(source: BinaryIO, prefix: bytes, formats: tuple[str, ...]) -> ImageError:
-    """Say why no allowed format took the file."""
-    kind = sniff.kind_of(prefix)
-    if kind is None:
-        return ImageError("not-an-image", "the content is not of any image format")
-    if kind == "HEIF" and (kind not in formats or kind not in Image.OPEN):
-        why = "HEIC needs an extra" if kind in formats else "HEIC is not among the formats allowed here"
-        return ImageError("format-not-enabled", f"{why}; {HEIC_HINT}")
-    if kind not in formats:
-        return ImageError("unsupported-format", f"{kind} is not among the formats allowed here")
-    return _why_refused(source, kind)
-
-
-def _why_refused(source: BinaryIO, kind: str) -> ImageError:
-    """Ask the plug-in itself: Image.open() drops the reason for which a plug-in refused a file of its own kind."""
-    source.seek(0)
-    factory = Image.OPEN[kind][0]
-    try:
-        factory(source, "")
-    except Exception as error:  # noqa: BLE001 (the reason is all that is wanted)
-        return classified(error, kind=kind)
-    return ImageError("truncated", f"the {kind} data is damaged")
-
-
-_UNSUPPORTED_WORDS: Final = (
-    "unsupported",
-    "not supported",
-    "unknown",
-    "cannot handle",
-    "not implemented",
-    "unhandled",
-)
-_LIMIT_WORDS: Final = ("too large", "too much memory", "max_text", "exceeds limit")
-
-
-def classified(error: Exception, *, kind: str = "") -> ImageError:
-    """Map what a decoder raises to a stable code. Damage counts as `truncated`: a file still being written looks the same."""
-    text = str(error) or type(error).__name__
-    reason = f"{kind}: {text}" if kind else text
-    if isinstance(error, MemoryError):
-        return ImageError("out-of-memory", "decoding needed more memory than a worker may use")
-    if isinstance(error, OSError) and error.errno is not None:
-        return ImageError("not-readable", f"reading failed: {os.strerror(error.errno)}")
-    lowered = text.lower()
-    if any(word in lowered for word in _LIMIT_WORDS):
-        return ImageError("too-large", reason)
-    if isinstance(error, NotImplementedError) or any(word in lowered for word in _UNSUPPORTED_WORDS):
-        return ImageError("unsupported-format", reason)
-    return ImageError("truncated", f"the picture is cut off or damaged ({reason})")

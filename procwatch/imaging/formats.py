@@ -33,7 +33,8 @@ def support() -> Support:
     """Try everything. Imports PIL; takes some 50 ms."""
     from PIL import Image, features
 
-    from procwatch.imaging.decode import HEIC_HINT, load_plugins
+    from procwatch.imaging.decode import load_plugins
+    from procwatch.imaging.failures import HEIC_HINT
     from procwatch.imaging.resample import Resampler
 
     load_plugins(DEFAULT_FORMATS)

@@ -62,6 +62,15 @@ class Wait:
     why: str
 
 
+def merge_causes(earlier: Cause | None, later: Cause | None) -> Cause | None:
+    """Return what counts when two hints about a path come before one look.
+
+    The later event does, but a scan (or the watcher listing a folder that was moved) is no event: it says nothing
+    that would outweigh a close.
+    """
+    return earlier if later is None or (later is Cause.SCAN and earlier is not None) else later
+
+
 def observe(previous: Settling | None, path: str, cause: Cause | None, look: Look, now_s: float) -> Settling:
     """Return what is known after `look`, which was taken after the event `cause` (None: we only looked again)."""
     if previous is None:
