@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from procwatch.intake.look import Look
-from procwatch.intake.settle import Cause, Ready, Settling, Wait, decide, observe
+from procwatch.intake.settle import Cause, Ready, Settling, Wait, decide, merge_causes, observe
 from procwatch.model import Fingerprint
 
 pytestmark = pytest.mark.unit
@@ -183,6 +183,24 @@ def test_a_file_that_cannot_be_looked_at_waits_and_says_why() -> None:
 def test_what_is_no_file_does_not_settle() -> None:
     with pytest.raises(ValueError, match="a fifo does not settle"):
         judged(seen(Cause.CREATED, Look(kind="fifo"), 0.0), 0.0)
+
+
+@pytest.mark.parametrize(
+    ("earlier", "later", "merged"),
+    [
+        (None, None, None),
+        (None, Cause.SCAN, Cause.SCAN),
+        (Cause.CREATED, Cause.CLOSED, Cause.CLOSED),
+        (Cause.CLOSED, Cause.CREATED, Cause.CREATED),
+        (Cause.CLOSED, Cause.SCAN, Cause.CLOSED),
+        (Cause.CREATED, None, Cause.CREATED),
+        (Cause.SCAN, Cause.CREATED, Cause.CREATED),
+    ],
+)
+def test_of_two_hints_the_later_event_counts_and_a_scan_is_no_event(
+    earlier: Cause | None, later: Cause | None, merged: Cause | None
+) -> None:
+    assert merge_causes(earlier, later) is merged
 
 
 causes = st.sampled_from([None, Cause.CLOSED, Cause.CREATED, Cause.SCAN])
