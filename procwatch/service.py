@@ -75,6 +75,15 @@ class Service:
         return self._dispatcher.running
 
     @property
+    def is_stopping(self) -> bool:
+        return bool(self._stop_reason)
+
+    @property
+    def left(self) -> int:
+        """Files in work or waited for, as far as they are in memory."""
+        return self._dispatcher.left
+
+    @property
     def is_drained(self) -> bool:
         """Whether nothing is queued, running or on its way out; files may still be settling."""
         return self.is_idle and not self.settling

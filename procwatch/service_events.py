@@ -41,6 +41,8 @@ class ServiceEvents:
     def worker_lost(
         self, slot: int, worker_pid: int | None, exit_text: str, reason: str, job: str | None
     ) -> None:
+        if self._service.is_stopping and job is None:
+            return  # a Ctrl-C or a unit's stop may reach idle workers before us: nothing is lost
         about = {"job": job} if job else {}
         self._log.warning(
             "pool.worker_lost", slot=slot, worker_pid=worker_pid, exit=exit_text, reason=reason, **about

@@ -86,7 +86,10 @@ class _Drain:
         registry = service.registry
         self._failed = registry.failed
         self._progress.update(
-            done=registry.done, failed=registry.failed, waiting=service.waiting, running=service.running
+            done=registry.done,
+            failed=registry.failed,
+            waiting=service.left - service.running,
+            running=service.running,
         )
         if not service.is_idle:
             self._idle_since_s = None

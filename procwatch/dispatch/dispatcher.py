@@ -89,8 +89,15 @@ class Dispatcher:
         return len(self._backlog) + settling
 
     @property
+    def left(self) -> int:
+        """Files noticed whose job has not ended yet."""
+        settling = sum(len(runtime.arrivals.settling) for runtime in self._inboxes.values())
+        return self._registry.unended + self._registry.returning + settling
+
+    @property
     def in_memory(self) -> int:
-        return len(self._registry) + self._registry.returning + self.waiting
+        settling = sum(len(runtime.arrivals.settling) for runtime in self._inboxes.values())
+        return len(self._registry) + self._registry.returning + settling
 
     # -- arrivals.Sink ----------------------------------------------------------------------------
 

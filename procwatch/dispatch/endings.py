@@ -124,6 +124,7 @@ class Endings:
             error=known.error or "",
         )
         self._registry.add(job)
+        self._registry.end(job.id)
         self._failing_line(job, known)
         self._loop.call_later(runtime.spec.settle_s, self._dispose, job)
 
@@ -167,6 +168,7 @@ class Endings:
         here = self._registry.get(job)
         assert here is not None
         here.state, here.sha256, here.fingerprint = State.DONE, sha256, fingerprint
+        self._registry.end(job)
         self._registry.count_done(line.get("worker_pid"))
         self._log.info("job.done", **line)
         self._logged.append(job)
@@ -196,6 +198,7 @@ class Endings:
     def failed(self, job: str, line: Mapping[str, Any]) -> None:
         here = self._registry.get(job)
         assert here is not None
+        self._registry.end(job)
         self._registry.count_failed()
         self._log.error("job.failed", **line)
         self._logged.append(job)

@@ -12,6 +12,7 @@ class Registry:
         self._jobs: dict[str, Job] = {}
         self._by_path: dict[tuple[str, str], Job] = {}
         self._returning: dict[tuple[str, str], Job] = {}
+        self._ended: set[str] = set()  # jobs in memory that have their outcome
         self.done = 0
         self.failed = 0
         self.by_pid: Counter[int] = Counter()
@@ -25,6 +26,7 @@ class Registry:
 
     def remove(self, job: Job) -> None:
         self._jobs.pop(job.id, None)
+        self._ended.discard(job.id)
         if self._by_path.get((job.inbox, job.path)) is job:
             del self._by_path[job.inbox, job.path]
 
@@ -46,8 +48,14 @@ class Registry:
     def returning(self) -> int:
         return len(self._returning)
 
-    def jobs(self) -> list[Job]:
-        return list(self._jobs.values())
+    @property
+    def unended(self) -> int:
+        """Jobs in work whose outcome is open; the rest only wait for their original to be disposed of."""
+        return len(self._jobs) - len(self._ended)
+
+    def end(self, job: str) -> None:
+        """The job has its outcome; only its original may still be in the inbox."""
+        self._ended.add(job)
 
     def count_done(self, worker_pid: int | None) -> None:
         self.done += 1
@@ -56,3 +64,6 @@ class Registry:
 
     def count_failed(self) -> None:
         self.failed += 1
+
+    def jobs(self) -> list[Job]:
+        return list(self._jobs.values())
