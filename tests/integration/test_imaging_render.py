@@ -128,11 +128,12 @@ def test_damaged_exif_counts_as_upright(tmp_path: Path) -> None:
 
 def test_odd_sizes_do_not_shift_when_a_jpeg_shrinks_on_decoding(tmp_path: Path) -> None:
     """The scaled picture is up to a pixel larger than what it covers; without its box it would shift."""
-    source = gradient(1607, 1203)
-    ImageDraw.Draw(source).rectangle((1590, 0, 1606, 1202), fill="white")
+    source = gradient(1601, 1201)
+    for x in range(0, 1601, 64):
+        ImageDraw.Draw(source).rectangle((x, 0, x + 31, 1200), fill="white")
     render_bytes(encoded(source, "JPEG", quality=95), one_output(fit(140)), tmp_path / "s")
     expected = source.resize((140, 105), Image.Resampling.LANCZOS)
-    assert mean_difference(picture(tmp_path / "s"), expected) < 1
+    assert mean_difference(picture(tmp_path / "s"), expected) < 2
 
 
 @pytest.mark.parametrize("engine", ["simd", "pillow"])
@@ -218,7 +219,8 @@ def test_both_engines_make_the_same_picture() -> None:
         box, size = (10.5, 20.25, 390.0, 280.75), (83, 61)
         one, other = simd.resample(image, box, size), pillow.resample(image, box, size)
         assert one.mode == other.mode == mode
-        assert mean_difference(one, other) < 0.6
+        # RGBA differs most where it is nearly invisible.
+        assert mean_difference(one, other) < (1 if mode == "RGBA" else 0.4)
 
 
 def test_a_resampler_that_differs_or_is_missing_is_replaced_by_pillow(
@@ -241,7 +243,7 @@ def test_warm_up_tells_the_engine() -> None:
 def test_a_memory_limit_is_an_error_of_one_file_and_never_an_abort(tmp_path: Path) -> None:
     """The SIMD resampler aborts the process where memory ends: close to the limit Pillow does the work."""
     (tmp_path / "big.png").write_bytes(
-        encoded(Image.new("RGB", (9000, 6000), "red"), "PNG", compress_level=1)
+        encoded(Image.new("RGB", (4500, 3000), "red"), "PNG", compress_level=1)
     )
     code = """
 import os, resource, sys
@@ -249,10 +251,10 @@ from procwatch.errors import ImageError
 from procwatch.imaging.recipe import *
 from procwatch.imaging.render import render, warm_up
 from procwatch.model import Limits
-recipe = Recipe(name="r", outputs=(Output(name="o", steps=(Step(op="fit", params=(("width", 8000),)),)),))
+recipe = Recipe(name="r", outputs=(Output(name="o", steps=(Step(op="fit", params=(("width", 4000),)),)),))
 warm_up([recipe])
 base = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
-for extra in range(60, 1200, 60):
+for extra in range(20, 320, 15):
     resource.setrlimit(resource.RLIMIT_AS, (base + extra * 2**20, resource.RLIM_INFINITY))
     os.mkdir(f"{sys.argv[1]}/{extra}")
     try:
