@@ -15,7 +15,7 @@ from procwatch.dispatch.loop import Loop, Timer
 from procwatch.dispatch.publishing import file_digest
 from procwatch.intake.filters import NameFilter
 from procwatch.intake.look import Look, take_look
-from procwatch.intake.settle import Cause, Ready, Settling, Wait, decide, observe
+from procwatch.intake.settle import Cause, Ready, Settling, Wait, decide, merge_causes, observe
 from procwatch.intake.walk import Found, named_like_image
 from procwatch.model import InboxSpec, Original
 
@@ -101,20 +101,26 @@ class Arrivals:
         if after_s > 0:
             self._set_timer(path, self._loop.clock() + after_s)
             return
-        self._pending[path] = cause if cause is not None else self._pending.get(path)
+        self._pending[path] = merge_causes(self._pending.get(path), cause)
         if not self._looking:
             self._flush()
 
     def _flush(self) -> None:
-        batch, self._pending = self._pending, {}
+        batch = [(path, cause, self._may_have_writer(path, cause)) for path, cause in self._pending.items()]
+        self._pending = {}
         self._looking = True
         self._lane.submit(self._look_at, batch)
 
-    def _look_at(self, batch: dict[str, Cause | None]) -> None:
+    def _may_have_writer(self, path: str, cause: Cause | None) -> bool:
+        """Whether nobody was seen to close the file: then the kernel is asked, where it answers."""
+        before = self.settling.get(path)
+        return merge_causes(before.cause if before else None, cause) is Cause.CREATED
+
+    def _look_at(self, batch: list[tuple[str, Cause | None, bool]]) -> None:
         """Lane: look at each path and ask the ledger what it knows of it."""
         looked: list[_Looked] = []
-        for path, cause in batch.items():
-            look = take_look(self._spec.path, path, peek=True)
+        for path, cause, ask_writers in batch:
+            look = take_look(self._spec.path, path, peek=True, ask_writers=ask_writers)
             known = self._reader.known(self._spec.name, path)
             looked.append((path, cause, look, self._same_content(known, look)))
         self._loop.post(self._looked, looked)

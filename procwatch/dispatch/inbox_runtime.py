@@ -134,13 +134,13 @@ class InboxRuntime:
         return self._finishing or bool(self._orders)
 
     def stop_intake(self) -> None:
-        """No more arrivals. What is under way may still finish."""
+        """No more arrivals, without waiting for threads that may hang in a dead file system."""
         self._closed = True
         self._scanner.resume()
-        self._scanner.stop()
+        self._scanner.stop(timeout_s=0.0)
         self.arrivals.close()
         self._look_lane.submit(self.watch.close)
-        self._look_lane.close(timeout_s=2.0)
+        self._look_lane.close(timeout_s=0.0)
 
     def close(self, timeout_s: float) -> None:
         """End the finishing lane after what it has."""
