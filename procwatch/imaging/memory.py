@@ -1,5 +1,7 @@
 """How much memory a worker may still take: needed where a library aborts or blames the picture instead of raising MemoryError."""
 
+import functools
+import os
 import resource
 from typing import Final
 
@@ -10,14 +12,28 @@ _SPARE_BYTES: Final = 32 * 1024**2
 _CODEC_BYTES_PER_PIXEL: Final = 8
 
 
+def prepare() -> None:
+    """Open what has_headroom() reads, before a sandbox forbids it."""
+    _statm(os.getpid())
+
+
 def has_headroom(needed_bytes: int) -> bool:
     """Say whether an allocation fits under RLIMIT_AS; always where no limit is set."""
     limit, _ = resource.getrlimit(resource.RLIMIT_AS)
     if limit == resource.RLIM_INFINITY:
         return True
-    with open("/proc/self/statm", "rb", buffering=0) as statm:
-        used = int(statm.read(64).split()[0]) * resource.getpagesize()
+    try:
+        statm = os.pread(_statm(os.getpid()), 64, 0)
+    except OSError:
+        return False  # unknown: take the careful way
+    used = int(statm.split()[0]) * resource.getpagesize()
     return used + needed_bytes + _SPARE_BYTES <= limit
+
+
+@functools.lru_cache(maxsize=1)
+def _statm(pid: int) -> int:
+    """Open it once a process, in warm_up(): a sandbox may forbid opening it later, but not reading what is open."""
+    return os.open(f"/proc/{pid}/statm", os.O_RDONLY | os.O_CLOEXEC)
 
 
 def codec_has_headroom(size: tuple[int, int]) -> bool:

@@ -8,6 +8,7 @@ from typing import BinaryIO, Final
 from PIL import Image
 
 from procwatch.errors import ImageError
+from procwatch.imaging import memory
 from procwatch.imaging import plan as planner
 from procwatch.imaging.codecs import Codec, codec_for
 from procwatch.imaging.color import drop_opaque_alpha, to_resampleable, to_srgb
@@ -157,6 +158,7 @@ def warm_up(recipes: Iterable[Recipe]) -> dict[str, str]:
     Returns notes: `resampler` is "simd" or "pillow", `resampler_note` says why where "simd" could have been.
     """
     notes: dict[str, str] = {}
+    memory.prepare()
     Image.core.set_blocks_max(_KEPT_BLOCKS)  # type: ignore[attr-defined]
     for recipe in recipes:
         load_plugins(recipe.formats)

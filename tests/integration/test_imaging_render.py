@@ -2,6 +2,7 @@
 
 import io
 import os
+import resource
 import stat
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import pytest
 from PIL import ExifTags, Image, ImageDraw
 
 from procwatch.errors import ImageError
+from procwatch.imaging import memory
 from procwatch.imaging.codecs import CODECS
 from procwatch.imaging.recipe import BUILTIN_RECIPES, Output, Recipe, Step
 from procwatch.imaging.render import render, warm_up
@@ -269,3 +271,19 @@ for extra in range(20, 320, 15):
     )
     assert ran.returncode == 0, ran.stderr
     assert set(ran.stdout.split()) == {"ok", "out-of-memory"}
+
+
+def test_memory_is_still_measured_when_proc_cannot_be_opened_any_more(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A sandbox closes /proc after warm_up()."""
+    warm_up([WEB])
+
+    def refuse(*args: object, **options: object) -> int:
+        raise PermissionError(13, "Permission denied")
+
+    limit = (1 << 40, resource.RLIM_INFINITY)
+    monkeypatch.setattr(os, "open", refuse)
+    monkeypatch.setattr(resource, "getrlimit", lambda _kind: limit)
+    assert memory.has_headroom(1 << 30)
+    assert not memory.has_headroom(1 << 40)
