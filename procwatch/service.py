@@ -139,6 +139,7 @@ class Service:
         )
         for runtime in self._inboxes.values():
             runtime.stop_intake()
+        self._loop.post(_nothing)  # the loop may be asleep, or about to be
 
     def _lock(self, usable: list[InboxSpec]) -> None:
         self._locks.append(lock_folder(self.settings.state_dir, "the state folder"))
@@ -298,6 +299,10 @@ class Service:
                 waiting=self._dispatcher.waiting,
                 log_lines_lost=self._log_owner.dropped,
             )
+
+
+def _nothing() -> None:
+    """Wake the loop."""
 
 
 def _plan(recipe: Any) -> RecipePlan:

@@ -68,6 +68,9 @@ class FsOps(Protocol):
     def write_file(self, path: str, data: bytes, mode: int) -> None:
         """Write a small file, whole or not at all, in place of what was there; its name is not fsynced."""
 
+    def read_file(self, path: str, limit_bytes: int) -> bytes:
+        """Return the first bytes of a regular file."""
+
     def set_mode(self, path: str, mode: int) -> bool:
         """Set the mode by descriptor; False where the file system keeps none. NotPlainFileError as is_plain_file."""
 
@@ -185,6 +188,11 @@ class RealFs:
             faults.point("fs.fsync_file")
             os.fsync(fd)
             self.rename_replace(temp, path)
+
+    def read_file(self, path: str, limit_bytes: int) -> bytes:
+        with _opened(path) as fd:
+            _require_plain(path, os.fstat(fd))
+            return os.read(fd, limit_bytes)
 
     def set_mode(self, path: str, mode: int) -> bool:
         faults.point("fs.set_mode")

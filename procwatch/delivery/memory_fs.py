@@ -96,6 +96,9 @@ class MemoryFs(MemoryDisk):
             self._change(f"unlink {temp}", ((*self._place(temp), None),))
             raise
 
+    def read_file(self, path: str, limit_bytes: int) -> bytes:
+        return self.read(path)[:limit_bytes]
+
     def set_mode(self, path: str, mode: int) -> bool:
         self.calls.append(("set_mode", path))
         faults.point("fs.set_mode")

@@ -132,8 +132,7 @@ class Disposer:
         if self._fs.lstat(report) is None:
             return True
         try:
-            with open(report, "rb") as file:
-                return bool(json.loads(file.read(65536)).get("job") == job)
+            return bool(json.loads(self._fs.read_file(report, 65536)).get("job") == job)
         except (OSError, ValueError, AttributeError):
             return False
 
