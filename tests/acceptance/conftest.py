@@ -22,9 +22,11 @@ def places(tmp_path: Path) -> Places:
 
 
 @pytest.fixture
-def oracle(places: Places) -> Oracle:
-    """Accounts for everything that the test drops into `places`."""
-    return Oracle(places=places)
+def oracle(places: Places) -> Iterator[Oracle]:
+    """Accounts for everything that the test drops into `places`, once more when the test is over."""
+    everything = Oracle(places=places)
+    yield everything
+    everything.check()
 
 
 @pytest.fixture(autouse=True)

@@ -68,4 +68,4 @@ def test_on_a_terminal_it_shows_a_progress_bar(places: Places, oracle: Oracle, t
         assert session.wait() == 0
         session.wait_for_text("images/s")
         assert "━" in session.text() or "%" in session.text()
-    oracle.check(archive=6)
+        oracle.eventually(archive=6)

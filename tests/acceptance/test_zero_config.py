@@ -41,8 +41,7 @@ def test_a_dropped_photo_becomes_two_outputs_and_one_log_line(
         images.write(places.inbox / "holiday.jpg", data)
         [line] = daemon.wait_for_ends(1)
         assert line["event"] == "job.done"
-        eventually((places.archive / "holiday.jpg").exists)
-    oracle.check(archive=1)
+        oracle.eventually(archive=1)
     outputs = {"holiday-web.jpg": (2048, 1365), "holiday-thumb.jpg": (400, 267)}
     for name, size in outputs.items():
         with Image.open(places.outbox / name) as image:
@@ -73,7 +72,7 @@ def test_the_log_names_the_process_that_did_the_work(places: Places, oracle: Ora
         if len(os.sched_getaffinity(0)) >= 2 and len(daemon.worker_pids()) >= 2:
             assert len(workers) >= 2, workers
         assert sum(workers.values()) == 12
-    oracle.check(archive=12)
+        oracle.eventually(archive=12)
 
 
 def test_small_pictures_are_not_enlarged_and_transparent_ones_become_webp(
@@ -84,7 +83,7 @@ def test_small_pictures_are_not_enlarged_and_transparent_ones_become_webp(
             places.inbox / "logo.png", oracle.expect("logo.png", images.transparent_png(3, (300, 200)))
         )
         daemon.wait_for("job.done", path="logo.png")
-    oracle.check(archive=1)
+        oracle.eventually(archive=1)
     for output in ("web", "thumb"):
         with Image.open(places.outbox / f"logo-{output}.webp") as image:
             assert (image.format, image.mode, image.size) == ("WEBP", "RGBA", (300, 200))
@@ -95,9 +94,11 @@ def test_modes_do_not_depend_on_the_umask(places: Places, oracle: Oracle, tmp_pa
     """Outputs are 0664 in folders of 02775, also when the service runs with umask 077."""
     with Daemon(places.root, cwd=tmp_path, umask=0o077) as daemon:
         images.write(places.inbox / "album/deep/a.jpg", oracle.expect("album/deep/a.jpg", images.jpeg(4)))
-        images.write(places.inbox / "bad.jpg", b"not a picture at all, but long enough to be one")
+        bad = b"not a picture at all, but long enough to be one"
+        images.write(places.inbox / "bad.jpg", oracle.expect("bad.jpg", bad))
         daemon.wait_for("job.done", path="album/deep/a.jpg")
         daemon.wait_for("job.failed", path="bad.jpg")
+        oracle.eventually(archive=1, failed=1)
     for file in files_below(places.outbox):
         assert stat.S_IMODE(file.stat().st_mode) == 0o664, file
     made = [places.outbox / "album", places.outbox / "album/deep", places.archive / "album/deep"]
@@ -112,7 +113,7 @@ def test_the_folder_tree_is_kept(places: Places, oracle: Oracle, tmp_path: Path)
         for seed, path in enumerate(paths):
             images.write(places.inbox / path, oracle.expect(path, images.jpeg(10 + seed)))
         daemon.wait_for_ends(len(paths))
-    oracle.check(archive=len(paths))
+        oracle.eventually(archive=len(paths))
     for path in paths:
         assert (places.archive / path).is_file()
     slots = [path for path in (places.outbox / STAGING).iterdir() if path.is_dir()]
@@ -128,9 +129,9 @@ def test_on_a_terminal_it_is_readable_and_the_json_goes_to_the_log_file(
         images.write(places.inbox / "seen.jpg", oracle.expect("seen.jpg", images.jpeg(5)))
         session.wait_for_text("seen.jpg")
         eventually(lambda: logs.terminal(places.log(), "seen.jpg"))
+        oracle.eventually(archive=1)
         session.press_ctrl_c()
         assert session.wait() == 0
     shown = [line for line in session.text().splitlines() if line.startswith("{")]
     assert not shown, f"JSON on a terminal: {shown[:2]}"
     logs.judge(places.log(), orderly=True)
-    oracle.check(archive=1)

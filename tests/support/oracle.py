@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import time
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -66,12 +67,18 @@ class Oracle:
         assert not wrong, f"not in exactly one place: {wrong}"
         return {self.dropped[key]: places[0] for key, places in seen.items()}
 
-    def all_are_in(self, place: Place) -> bool:
-        """Return whether everything dropped is in this place, while files may still move."""
-        try:
-            return set(self.where().values()) == {place}
-        except (AssertionError, FileNotFoundError):  # seen in two places or in none, in mid-move
-            return False
+    def eventually(self, timeout_s: float = 20.0, **expected: int) -> None:
+        """Wait until `check` passes: an original is moved only when `settle` has passed since its last change."""
+        deadline = time.monotonic() + timeout_s
+        while True:
+            try:
+                self.check(**expected)
+            except (AssertionError, OSError):  # files are on their way
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.05)
+            else:
+                return
 
     def check(self, **expected: int) -> dict[str, Place]:
         """Fail unless everything dropped is accounted for; `expected` counts the places, such as archive=3."""
@@ -86,7 +93,9 @@ class Oracle:
                 self.error_file(path)
         rendered = [path for path, place in found.items() if place == "archive"]
         visible = files_below(self.places.outbox)
-        if not expected.get("inbox"):
+        if not counts[
+            "inbox"
+        ]:  # of what is still there, outputs may be published and the original not yet moved
             assert len(visible) == len(rendered) * len(self.outputs), f"{len(visible)} outputs: {visible}"
         self.check_staging()
         return found
