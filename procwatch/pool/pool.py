@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
 
-from procwatch.model import RenderTask
+from procwatch.model import RenderResult, RenderTask
 from procwatch.pool.ports import Death, Post, Report, Running, SlotView, WorkerEntry
-from procwatch.pool.slot import Worker, forkserver, start_worker
+from procwatch.pool.slot import Worker, prepare_forkserver, start_worker
 
 #: How often idle workers are asked whether they live; a death between two jobs is found at the latest then.
 _IDLE_CHECK_S = 1.0
@@ -75,9 +75,14 @@ class ProcessWorkerPool:
         self._recycle_after_jobs = recycle_after_jobs
         self._max_rss_growth_bytes = max_rss_growth_bytes
         self._clock = clock
-        self._context = forkserver(list(entry.preload))
         self._threads: set[threading.Thread] = set()
-        self._stopping = False
+        self._give_up = threading.Event()
+        self._born: set[Worker] = set()  # started by a thread, not yet given to a slot
+        prepare_forkserver(entry.preload)
+
+    @property
+    def _stopping(self) -> bool:
+        return self._give_up.is_set()
 
     @property
     def size(self) -> int:
@@ -123,14 +128,22 @@ class ProcessWorkerPool:
 
     def stop(self) -> None:
         """Kill every worker, busy or not, and wait until none is left. A future that was pending ends as stopped."""
-        self._stopping = True
+        self._give_up.set()
         for thread in list(self._threads):
             thread.join()
+        workers = {slot.worker for slot in self._slots if slot.worker is not None} | self._born
+        for worker in workers:
+            worker.kill("stopped")
+        for worker in workers:
+            worker.close()
         for slot in self._slots:
-            if slot.worker is not None:
-                slot.worker.kill("stopped")
-                slot.worker.close()
-                slot.worker = None
+            self._answer_stopped(slot)
+
+    def _answer_stopped(self, slot: _Slot) -> None:
+        worker, future, slot.worker, slot.future = slot.worker, slot.future, None, None
+        if worker is not None and future is not None:
+            death = Death(kind="stopped", exit="SIGKILL", started=worker.started_task)
+            future.set_result(self._report(slot, worker, death=death))
 
     def _watch_deadline(self, worker: Worker, now_s: float) -> float:
         """Kill the worker if its task is overdue; return when to look again."""
@@ -141,23 +154,25 @@ class ProcessWorkerPool:
         return now_s + _IDLE_CHECK_S
 
     def _finished(self, slot: _Slot, worker: Worker, inner: "Future[tuple[Any, int]]") -> None:
-        error = inner.exception()
-        if error is not None:
+        if slot.worker is not worker:
+            return  # the pool was stopped; the future has its answer
+        if inner.exception() is not None:
             self._lost(slot, worker)
             return
         result, rss_bytes = inner.result()
-        report = Report(
-            slot=slot.number,
-            worker_pid=worker.pid,
-            run_s=self._clock() - worker.busy_since_s,
-            result=result,
-        )
+        report = self._report(slot, worker, result=result)
         worker.release(rss_bytes)
         slot.failures = 0
         future, slot.future = slot.future, None
         self._recycle_if_due(slot, worker)
         assert future is not None
         future.set_result(report)
+
+    def _report(
+        self, slot: _Slot, worker: Worker, *, result: RenderResult | None = None, death: Death | None = None
+    ) -> Report:
+        run_s = self._clock() - worker.busy_since_s
+        return Report(slot=slot.number, worker_pid=worker.pid, run_s=run_s, result=result, death=death)
 
     def _recycle_if_due(self, slot: _Slot, worker: Worker) -> None:
         """Replace a worker that has done enough or grown too much; it stays out of `idle` from here on."""
@@ -179,30 +194,27 @@ class ProcessWorkerPool:
     def _close_lost(self, slot: _Slot, worker: Worker) -> None:
         """Thread: reap the dead worker."""
         worker.kill("crashed")  # the executor is broken: whatever may be left of the process is useless
-        self._post(self._bury, slot, worker, worker.close())
+        orphan = worker.is_orphan
+        self._post(self._bury, slot, worker, worker.close(), orphan)
 
-    def _bury(self, slot: _Slot, worker: Worker, exit_text: str) -> None:
-        reason, task = worker.kill_reason, worker.task
-        started = worker.started_task
+    def _bury(self, slot: _Slot, worker: Worker, exit_text: str, orphan: bool) -> None:
+        if slot.worker is not worker:
+            return  # the pool was stopped meanwhile
+        kind, task, future = worker.kill_reason, worker.task, slot.future
+        assert future is not None
+        started = worker.started_task and not (orphan and kind == "crashed")
+        reason = "lost with the fork server" if orphan else kind
         self._events.worker_lost(slot.number, worker.pid, exit_text, reason, task.job if task else None)
-        future, slot.future, slot.worker = slot.future, None, None
+        slot.future = slot.worker = None
         # The lost worker is replaced at once; only one that dies again before it finishes a job waits its turn.
         self._restart_later(slot, immediately=slot.failures == 0)
-        assert future is not None
-        future.set_result(
-            Report(
-                slot=slot.number,
-                worker_pid=worker.pid,
-                run_s=self._clock() - worker.busy_since_s,
-                death=Death(kind=reason, exit=exit_text, started=started),
-            )
-        )
+        death = Death(kind=kind, exit=exit_text, started=started)
+        future.set_result(self._report(slot, worker, death=death))
 
     def _replace_lost(self, slot: _Slot, worker: Worker) -> None:
         """An idle worker died: nobody's fault, nothing lost."""
         slot.worker = None
-        self._events.worker_lost(slot.number, worker.pid, "unknown", "died while idle", None)
-        self._start_worker(slot, old=worker)
+        self._start_worker(slot, old=worker, died=True)
 
     def _restart_later(self, slot: _Slot, *, immediately: bool) -> None:
         slot.failures += 1
@@ -215,27 +227,29 @@ class ProcessWorkerPool:
         slot.restart_at_s = self._clock() + delay_s
         self._events.capacity_changed()
 
-    def _start_worker(self, slot: _Slot, old: Worker | None = None) -> None:
+    def _start_worker(self, slot: _Slot, old: Worker | None = None, *, died: bool = False) -> None:
         slot.restart_at_s = None
         if not self._stopping:
-            self._in_thread(self._start_in_thread, slot, old)
+            self._in_thread(self._start_in_thread, slot, old, died)
 
-    def _start_in_thread(self, slot: _Slot, old: Worker | None) -> None:
+    def _start_in_thread(self, slot: _Slot, old: Worker | None, died: bool) -> None:
         """Thread: end the old worker, start a new one."""
         if old is not None:
-            old.close()
+            exit_text = old.close()
+            if died:
+                self._post(self._events.worker_lost, slot.number, old.pid, exit_text, "died while idle", None)
         try:
-            worker = start_worker(self._context, self._entry, slot.number)
+            worker = start_worker(self._entry, slot.number, self._give_up)
         except Exception as error:  # noqa: BLE001 (whatever kept it from starting is reported and retried)
             self._post(self._start_failed, slot, f"{type(error).__name__}: {error}")
             return
+        self._born.add(worker)
         self._post(self._started, slot, worker)
 
     def _started(self, slot: _Slot, worker: Worker) -> None:
         if self._stopping:
-            worker.kill("stopped")
-            worker.close()
-            return
+            return  # stop() has ended it
+        self._born.discard(worker)
         slot.worker = worker
         self._events.worker_started(slot.number, worker)
         self._events.capacity_changed()

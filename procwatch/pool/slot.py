@@ -8,26 +8,49 @@ exactly one job, a timeout kills exactly one pid, and recycling is replacing an 
 import contextlib
 import multiprocessing
 import os
-import select
 import signal
+import threading
 import time
-from concurrent.futures import Future, ProcessPoolExecutor
+from collections.abc import Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, wait
 from ctypes import Array, c_double
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
-from multiprocessing.context import ForkServerContext
-from multiprocessing.process import BaseProcess
-from typing import Any
+from multiprocessing.context import ForkServerContext, ForkServerProcess
+from typing import Any, Final
 
 from procwatch.model import RenderResult, RenderTask
+from procwatch.pool.exits import exit_text, is_over, parent_of
 from procwatch.pool.ports import WorkerEntry
 
 #: A cold start of the forkserver with Pillow preloaded took 0.2 s; a machine that swaps may need far longer.
-HANDSHAKE_TIMEOUT_S = 60.0
-_CLAIM_STARTED = 0
+HANDSHAKE_TIMEOUT_S: Final = 60.0
+#: While a worker starts, how often it is asked whether anybody still wants it.
+_GIVE_UP_CHECK_S: Final = 0.1
+#: Doubles that daemon and worker share: see worker.entry.
+CLAIM_CELLS: Final = 2
+_CLAIM_STARTED: Final = 0
 
 
-@dataclass(kw_only=True, slots=True)
+class WorkerStartError(Exception):
+    """A worker process could not be made ready; the message says why."""
+
+
+class SlotContext(ForkServerContext):
+    """The forkserver start method, for one executor; remembers its process, so that its exit code can be read."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.started: list[ForkServerProcess] = []
+
+    def Process(self, *arguments: Any, **options: Any) -> ForkServerProcess:  # type: ignore[override]  # noqa: N802
+        """Make a process as the executor asks for it (a context's public name for its kind of process)."""
+        process = ForkServerProcess(*arguments, **options)
+        self.started.append(process)
+        return process
+
+
+@dataclass(kw_only=True, slots=True, eq=False)
 class Worker:
     """One started worker process and everything by which the daemon holds it."""
 
@@ -38,7 +61,8 @@ class Worker:
     start_s: float  # how long the start took
     _claim: "Array[c_double]"
     _lifeline: Connection  # our end: the kernel kills the worker when it closes
-    _process: BaseProcess | None
+    _forkserver_pidfd: int
+    _process: ForkServerProcess
     _sequence: int = 0
     jobs: int = 0
     rss_bytes: int = 0
@@ -69,10 +93,13 @@ class Worker:
         return self._claim[_CLAIM_STARTED] == self._sequence
 
     def is_dead(self) -> bool:
-        """Whether the process has ended; asked of its pidfd, so a recycled pid cannot answer."""
-        poller = select.poll()
-        poller.register(self.pidfd, select.POLLIN)
-        return bool(poller.poll(0))
+        """Whether the process has ended."""
+        return is_over(self.pidfd)
+
+    @property
+    def is_orphan(self) -> bool:
+        """Whether the forkserver is gone: then the executor broke for that, whatever this worker was doing."""
+        return is_over(self._forkserver_pidfd)
 
     def kill(self, reason: str) -> None:
         """SIGKILL the process. `reason` is set first, so that whoever sees the death knows why."""
@@ -87,27 +114,33 @@ class Worker:
         self._closed = True
         self._lifeline.close()  # whatever still runs is killed by the kernel now
         self.executor.shutdown(wait=True)
+        text = exit_text(self.pidfd, self._process.exitcode)
         os.close(self.pidfd)
-        return _exit_text(self._process)
+        os.close(self._forkserver_pidfd)
+        return text
 
 
-def start_worker(context: ForkServerContext, entry: WorkerEntry, slot: int) -> Worker:
-    """Start one worker and wait for its handshake. Raises OSError, TimeoutError or BrokenProcessPool."""
+def start_worker(entry: WorkerEntry, slot: int, give_up: threading.Event) -> Worker:
+    """Start one worker and wait for its handshake. Raises OSError, BrokenProcessPool or WorkerStartError."""
     began_s = time.monotonic()
+    context = SlotContext()
     theirs, ours = context.Pipe(duplex=False)
-    claim: Array[c_double] = context.RawArray("d", 2)
+    claim: Array[c_double] = context.RawArray("d", CLAIM_CELLS)
     executor = ProcessPoolExecutor(
         1, mp_context=context, initializer=entry.start, initargs=(claim, theirs, slot, *entry.start_args)
     )
-    try:
-        pid, notes = executor.submit(entry.hello).result(HANDSHAKE_TIMEOUT_S)
+    with contextlib.ExitStack() as undo:
+        undo.callback(_abandon, executor, context, ours)
+        try:
+            pid, notes = _shake_hands(executor, entry, give_up)
+        finally:
+            theirs.close()
+        if "error" in notes:  # it would fail every file, or run without its limits
+            raise WorkerStartError(notes["error"])
         pidfd = os.pidfd_open(pid)
-    except BaseException:
-        ours.close()
-        executor.shutdown(wait=False)
-        raise
-    finally:
-        theirs.close()
+        undo.callback(os.close, pidfd)
+        forkserver_pidfd = os.pidfd_open(parent_of(pid))
+        undo.pop_all()
     return Worker(
         executor=executor,
         pid=pid,
@@ -116,28 +149,32 @@ def start_worker(context: ForkServerContext, entry: WorkerEntry, slot: int) -> W
         start_s=time.monotonic() - began_s,
         _claim=claim,
         _lifeline=ours,
-        _process=_find_process(pid),
+        _forkserver_pidfd=forkserver_pidfd,
+        _process=context.started[0],
     )
 
 
-def forkserver(preload: list[str]) -> ForkServerContext:
-    """Return the start method that survives threads: fork deadlocked 10 of 10 rounds beside a busy lock."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(preload)
-    return context
+def prepare_forkserver(preload: Sequence[str]) -> None:
+    """Choose what every worker is born with. Forkserver, because fork deadlocked 10 of 10 rounds beside a busy lock."""
+    multiprocessing.get_context("forkserver").set_forkserver_preload(list(preload))
 
 
-def _find_process(pid: int) -> BaseProcess | None:
-    """Return multiprocessing's own object for the pid: public API, unlike the executor's _processes."""
-    return next((child for child in multiprocessing.active_children() if child.pid == pid), None)
+def _shake_hands(
+    executor: ProcessPoolExecutor, entry: WorkerEntry, give_up: threading.Event
+) -> tuple[int, dict[str, str]]:
+    answer = executor.submit(entry.hello)
+    deadline_s = time.monotonic() + HANDSHAKE_TIMEOUT_S
+    while not wait([answer], _GIVE_UP_CHECK_S).done:
+        if give_up.is_set() or time.monotonic() > deadline_s:
+            why = "the pool stops" if give_up.is_set() else f"no answer in {HANDSHAKE_TIMEOUT_S:g} s"
+            raise WorkerStartError(why)
+    return answer.result()
 
 
-def _exit_text(process: BaseProcess | None) -> str:
-    code: Any = None if process is None else process.exitcode
-    if code is None:
-        return "unknown"
-    if code < 0:
-        with contextlib.suppress(ValueError):
-            return signal.Signals(-code).name
-        return f"signal {-code}"
-    return f"exit {code}"
+def _abandon(executor: ProcessPoolExecutor, context: SlotContext, ours: Connection) -> None:
+    """Leave nothing of a start that failed: no process, no thread, no descriptor."""
+    ours.close()
+    for process in context.started:
+        if process.pid is not None:
+            process.kill()
+    executor.shutdown(wait=True)

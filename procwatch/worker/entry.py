@@ -32,20 +32,24 @@ def start(claim: "Array[c_double]", daemon: Connection, slot: int, recipes: Sequ
     global _claim, _daemon, _slot
     _claim, _daemon, _slot = claim, daemon, slot
     try:
-        from procwatch.imaging.render import warm_up
         from procwatch.worker import limits
 
         limits.ignore_terminal_signals()
-        limits.die_with(daemon)
+        limits.die_with(daemon)  # before anything that could hang
         limits.apply_rlimits()
         _set_process_name(b"procwatch-work")
+        from procwatch.imaging.render import warm_up
+
         _notes.update(warm_up(recipes))
     except BaseException as error:  # noqa: BLE001 (see the docstring)
         _notes["error"] = f"{type(error).__name__}: {error}"
 
 
 def hello() -> tuple[int, dict[str, str]]:
-    """Return (pid, notes) once the worker is ready: the handshake by which a slot learns who works for it."""
+    """Return (pid, notes) once the worker is ready: the handshake by which a slot learns who works for it.
+
+    A note "error" says that the process cannot be used; the slot ends it.
+    """
     return os.getpid(), dict(_notes)
 
 
@@ -58,6 +62,10 @@ def run(sequence: int, task: RenderTask) -> tuple[RenderResult, int]:
         from procwatch.worker.task import render
 
         result = render(task, _slot)
+    except MemoryError:
+        result = RenderFailed(
+            code="out-of-memory", reason="the picture needs more memory than a worker may use"
+        )
     except BaseException as error:  # noqa: BLE001 (see the module's docstring)
         result = RenderFailed(code="internal-error", reason=f"{type(error).__name__}: {error}"[:500])
     _claim[CLAIM_ENDED] = sequence

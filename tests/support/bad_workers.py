@@ -1,0 +1,167 @@
+"""Decoders that misbehave inside real workers, each as a real one did.
+
+The path of a task says what happens to it: "sigsegv/7.jpg" dies by SIGSEGV. Everything around the decoder, its
+start, its limits, its claim, its net of exceptions, is procwatch's own.
+"""
+
+import ctypes
+import os
+import re
+import resource
+import signal
+import time
+from collections.abc import Callable, Sequence
+from ctypes import Array, c_double
+from multiprocessing.connection import Connection
+from typing import Any, Final, NoReturn
+
+from procwatch.model import Rendered, RenderFailed, RenderResult, RenderTask
+from procwatch.pool.ports import WorkerEntry
+from procwatch.worker import entry
+from procwatch.worker import task as decoding
+
+_GIB: Final = 1024**3
+_kept: list[bytearray] = []
+
+
+class NeedsTwoArgumentsError(Exception):
+    """Cannot be unpickled: multiprocessing calls the class with the one argument of `args` (CPython gh-76999)."""
+
+    def __init__(self, what: str, why: str) -> None:
+        super().__init__(f"{what}: {why}")
+
+
+def well(job: RenderTask) -> RenderResult:
+    """Do what a good decoder does; a line in the file `ran` says that it was done, and by whom."""
+    descriptor = os.open(os.path.join(job.root, "ran"), os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    os.write(descriptor, f"{job.job} {os.getpid()}\n".encode())
+    os.close(descriptor)
+    return Rendered(renditions=(), width=1, height=1, format="JPEG", frames=1)
+
+
+def sigkill(job: RenderTask) -> NoReturn:
+    """The kernel's OOM killer, or an operator."""
+    os.kill(os.getpid(), signal.SIGKILL)
+    raise AssertionError
+
+
+def sigsegv(job: RenderTask) -> NoReturn:
+    """A decoder that follows a wild pointer: libwebp, CVE-2023-4863."""
+    ctypes.string_at(0)
+    raise AssertionError
+
+
+def abort(job: RenderTask) -> NoReturn:
+    """A Rust or C++ library out of memory, and glibc on heap corruption."""
+    os.abort()
+
+
+def exit_3(job: RenderTask) -> NoReturn:
+    """A library that calls exit(): old libjpeg without an error handler."""
+    os._exit(3)
+
+
+def exit_255(job: RenderTask) -> NoReturn:
+    """The exit code that multiprocessing also reports when it knows nothing."""
+    os._exit(255)
+
+
+def raise_odd(job: RenderTask) -> NoReturn:
+    """An exception that breaks the pool in the parent: requests, botocore and PIL plug-ins had such classes."""
+    raise NeedsTwoArgumentsError("odd", "cannot be unpickled")
+
+
+def leave(job: RenderTask) -> NoReturn:
+    """sys.exit() in a plug-in."""
+    raise SystemExit(3)
+
+
+def hang_in_c(job: RenderTask) -> NoReturn:
+    """Backtracking that holds the GIL for years: no Python code in this process runs any more, on any thread."""
+    re.match(r"(x+x+)+y", "x" * 64)
+    raise AssertionError
+
+
+def allocate(job: RenderTask) -> RenderResult:
+    """A header that promises more than there is (FACTS: x1,370 for a PNG)."""
+    bytearray(4 * _GIB)
+    return RenderFailed(code="internal-error", reason="4 GiB were given to a worker")
+
+
+def leak(job: RenderTask) -> RenderResult:
+    """A codec that keeps 24 MiB a picture."""
+    _kept.append(bytearray(b"x") * (24 * 1024**2))
+    return well(job)
+
+
+def slow(job: RenderTask) -> RenderResult:
+    """A picture that takes 0.3 s."""
+    time.sleep(0.3)
+    return well(job)
+
+
+INCIDENTS: Final[dict[str, Callable[[RenderTask], RenderResult]]] = {
+    function.__name__: function
+    for function in (
+        well, sigkill, sigsegv, abort, exit_3, exit_255, raise_odd, leave, hang_in_c, allocate, leak, slow,
+    )
+}  # fmt: skip
+
+
+def misbehave(task: RenderTask, slot: int) -> RenderResult:
+    return INCIDENTS[task.path.partition("/")[0]](task)
+
+
+def start(claim: "Array[c_double]", daemon: Connection, slot: int, *arguments: Any) -> None:
+    """Start a worker as procwatch does and put the misbehaving decoder into it."""
+    entry.start(claim, daemon, slot, *arguments)
+    resource.setrlimit(resource.RLIMIT_AS, (_GIB, _GIB))
+    decoding.render = misbehave
+
+
+def start_raises(claim: "Array[c_double]", daemon: Connection, slot: int, *arguments: Any) -> None:
+    """An initializer that raises, as on a broken installation; later starts go well once a file is there."""
+    mended: str = arguments[-1]
+    if not os.path.exists(mended):
+        raise ImportError("libfoo.so.1: cannot open shared object file")
+    start(claim, daemon, slot, *arguments[:-1])
+
+
+def start_notes_error(claim: "Array[c_double]", daemon: Connection, slot: int, *arguments: Any) -> None:
+    """A start that procwatch's own net caught."""
+    start(claim, daemon, slot, *arguments)
+    entry._notes["error"] = "ImportError: libfoo.so.1: cannot open shared object file"
+
+
+def start_hangs(claim: "Array[c_double]", daemon: Connection, slot: int, *arguments: Any) -> None:
+    """An import from a dead network file system."""
+    time.sleep(3600)
+
+
+def run_without_net(sequence: int, job: RenderTask) -> tuple[RenderResult, int]:
+    """A worker function without procwatch's net: what it raises goes through the executor itself."""
+    assert entry._claim is not None
+    entry._claim[entry.CLAIM_STARTED] = sequence
+    return misbehave(job, 0), 0
+
+
+def run_returns_odd(sequence: int, job: RenderTask) -> Any:
+    """A result that cannot be unpickled in the daemon."""
+    assert entry._claim is not None
+    entry._claim[entry.CLAIM_STARTED] = sequence
+    return NeedsTwoArgumentsError("odd", "result")
+
+
+def worker_entry(
+    start: Callable[..., None] = start,
+    run: Callable[..., Any] = entry.run,
+    arguments: Sequence[Any] = ((),),
+) -> WorkerEntry:
+    """Return the entry whose decoder is `misbehave`."""
+    return WorkerEntry(
+        start=start,
+        hello=entry.hello,
+        run=run,
+        start_args=tuple(arguments),
+        preload=entry.PRELOAD,
+    )
