@@ -18,7 +18,7 @@ from procwatch.dispatch.endings import Endings
 from procwatch.dispatch.inbox_runtime import Collaborators, InboxRuntime
 from procwatch.dispatch.job import RecipePlan
 from procwatch.dispatch.journal import Journal
-from procwatch.dispatch.ledger import Ledger, LedgerReader
+from procwatch.dispatch.ledger import LEDGER_NAME, Ledger, LedgerReader
 from procwatch.dispatch.loop import Loop
 from procwatch.dispatch.registry import Registry
 from procwatch.errors import EXIT_INTERRUPTED
@@ -33,7 +33,6 @@ from procwatch.settings.folders import prepare
 from procwatch.settings.values import Settings
 from procwatch.worker import entry
 
-LEDGER_NAME: Final = "ledger.sqlite"
 #: After the grace for running jobs is over, the finishing lanes get this long to end what they have.
 _LANE_GRACE_S: Final = 5.0
 

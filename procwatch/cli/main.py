@@ -24,6 +24,9 @@ class Command(NamedTuple):
 COMMANDS: Final[dict[str, Command]] = {
     "run": Command("procwatch.cli.run", "watch the inboxes until stopped", "procwatch run ~/pictures"),
     "once": Command("procwatch.cli.once", "process what is there, then end", "procwatch once ~/pictures"),
+    "audit": Command(
+        "procwatch.cli.audit", "compare the folders with the ledger", "procwatch audit ~/pictures"
+    ),
     "check": Command(
         "procwatch.cli.check", "validate and show the configuration", "procwatch check -c my.toml"
     ),

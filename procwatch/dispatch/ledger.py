@@ -9,10 +9,13 @@ import sqlite3
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from procwatch.dispatch.schema import migrate
 from procwatch.model import Identity, Original, State
+
+#: Its name in the state folder.
+LEDGER_NAME: Final = "ledger.sqlite"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
