@@ -11,7 +11,7 @@ class Backlog:
     def __init__(self) -> None:
         self._queues: OrderedDict[str, deque[Job]] = OrderedDict()
         self._suspects: deque[Job] = deque()
-        self._paused: set[str] = set()
+        self._paused: dict[str, set[str]] = {}  # inbox → why it is paused
 
     def __len__(self) -> int:
         return len(self._suspects) + sum(len(queue) for queue in self._queues.values())
@@ -27,14 +27,21 @@ class Backlog:
         else:
             self._queues.setdefault(job.inbox, deque()).append(job)
 
-    def pause(self, inbox: str) -> None:
-        self._paused.add(inbox)
+    def pause(self, inbox: str, why: str = "trouble") -> None:
+        """Start no job of the inbox until every `why` is over."""
+        self._paused.setdefault(inbox, set()).add(why)
 
-    def resume(self, inbox: str) -> None:
-        self._paused.discard(inbox)
+    def resume(self, inbox: str, why: str = "trouble") -> None:
+        reasons = self._paused.get(inbox, set())
+        reasons.discard(why)
+        if not reasons:
+            self._paused.pop(inbox, None)
 
     def is_paused(self, inbox: str) -> bool:
         return inbox in self._paused
+
+    def why_paused(self, inbox: str) -> frozenset[str]:
+        return frozenset(self._paused.get(inbox, ()))
 
     def next(self, *, running: int, suspect_running: bool) -> Job | None:
         """Return the next job to run now, None when there is none or when a suspect must be waited for."""
@@ -64,4 +71,4 @@ class Backlog:
         """Forget the jobs of an inbox that is no longer served; its files stay where they are."""
         self._queues.pop(inbox, None)
         self._suspects = deque(job for job in self._suspects if job.inbox != inbox)
-        self._paused.discard(inbox)
+        self._paused.pop(inbox, None)

@@ -1,5 +1,6 @@
 """The other half of an inbox's finishing lane: failures recorded, originals brought out of the inbox."""
 
+import contextlib
 import errno
 import json
 import os
@@ -50,9 +51,12 @@ class Disposer:
     def clean(self, staging: str) -> None:
         """Remove an attempt's staging folder; what cannot be removed now is swept at the next start."""
         try:
-            self._fs.remove_tree(staging)
-        except OSError:
+            self._fs.rmdir(staging)  # the usual case: every file was renamed away
+        except FileNotFoundError:
             return
+        except OSError:
+            with contextlib.suppress(OSError):
+                self._fs.remove_tree(staging)
 
     def dispose(self, orders: Iterable[DisposeOrder]) -> None:
         """Archive, delete, keep or fail originals; one commit for the batch."""

@@ -161,6 +161,15 @@ class LedgerReader:
         query = "SELECT outbox, name FROM names WHERE obsolete_by = ?"
         return [(os.fsdecode(outbox), os.fsdecode(name)) for outbox, name in self._db.execute(query, (job,))]
 
+    def names_of(self, jobs: Iterable[str]) -> list[tuple[str, str, str]]:
+        """Return (outbox, key, name) of the output names that the jobs own."""
+        query = "SELECT outbox, key, name FROM names WHERE job = ?"
+        return [
+            (os.fsdecode(outbox), os.fsdecode(key), os.fsdecode(name))
+            for job in jobs
+            for outbox, key, name in self._db.execute(query, (job,))
+        ]
+
     def last_run(self) -> tuple[str, bool] | None:
         """Return (boot id, ended in order) of the newest run."""
         row = self._db.execute("SELECT boot, ended_at FROM runs ORDER BY run DESC LIMIT 1").fetchone()
@@ -338,6 +347,23 @@ class Ledger(LedgerReader):
         self._db.execute(
             "UPDATE jobs SET original = ?, moved_to = ? WHERE job = ?",
             (original, None if moved_to is None else os.fsencode(moved_to), job),
+        )
+
+    def prune(self, inbox: str, before_s: float, rows: int) -> list[str]:
+        """Forget ended jobs from before the time (epoch) whose original left the inbox; return their ids."""
+        found = self._db.execute(
+            "SELECT job FROM jobs WHERE inbox = ? AND ended_at < ? AND state IN ('done', 'failed', 'vanished')"
+            " AND original NOT IN ('inbox', 'kept', 'stuck', 'blocked') AND logged IS NOT 0 ORDER BY ended_at LIMIT ?",
+            (inbox, before_s, rows),
+        )
+        jobs = [job for (job,) in found]
+        for table in ("attempts", "renditions", "jobs"):
+            self._db.executemany(f"DELETE FROM {table} WHERE job = ?", [(job,) for job in jobs])  # noqa: S608
+        return jobs
+
+    def disown(self, outbox: str, key: str) -> None:
+        self._db.execute(
+            "DELETE FROM names WHERE outbox = ? AND key = ?", (os.fsencode(outbox), os.fsencode(key))
         )
 
     def reidentify(self, job: str, identity: Identity) -> None:

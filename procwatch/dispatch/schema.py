@@ -72,6 +72,8 @@ _STEPS = (
         obsolete_by TEXT,            -- the job whose publishing replaces this name by another
         PRIMARY KEY (outbox, key)
     ) WITHOUT ROWID;
+    CREATE INDEX names_by_job ON names (job);
+    CREATE INDEX jobs_ended ON jobs (inbox, ended_at);
     CREATE INDEX names_by_source ON names (inbox, source);
     CREATE INDEX names_obsolete ON names (obsolete_by) WHERE obsolete_by IS NOT NULL;
     """,
