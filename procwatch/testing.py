@@ -1,4 +1,4 @@
-"""Public stand-ins for tests: a file system in memory, a clock that is told the time, pictures."""
+"""Public stand-ins for tests: a file system in memory, a pool without processes, a clock that is told the time, pictures."""
 
 import io
 from dataclasses import dataclass
@@ -6,8 +6,9 @@ from typing import Any
 
 from procwatch.delivery.memory_disk import Effect
 from procwatch.delivery.memory_fs import MemoryFs
+from procwatch.pool.inline import InlinePool
 
-__all__ = ["Effect", "FakeClock", "MemoryFs", "make_image"]
+__all__ = ["Effect", "FakeClock", "InlinePool", "MemoryFs", "make_image"]
 
 
 @dataclass(slots=True)
