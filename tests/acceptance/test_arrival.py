@@ -10,7 +10,7 @@ import pytest
 
 from tests.support import images, logs
 from tests.support.daemon import Daemon
-from tests.support.oracle import Oracle
+from tests.support.oracle import Oracle, files_below
 from tests.support.places import Places
 from tests.support.waiting import eventually
 
@@ -187,3 +187,42 @@ def test_on_success_delete_leaves_no_original(places: Places, tmp_path: Path) ->
         eventually(lambda: not (places.inbox / "gone.jpg").exists())
     assert not list(places.archive.rglob("*.jpg"))
     assert (places.outbox / "gone-web.jpg").is_file()
+
+
+def test_a_file_that_is_replaced_while_it_is_rendered_comes_out_as_the_new_one(
+    places: Places, oracle: Oracle, tmp_path: Path
+) -> None:
+    """The worker reads the old file to its end; what it made of it is discarded, and the new file is rendered."""
+    with Daemon("-c", places.write_config(), cwd=tmp_path) as daemon:
+        images.move_in(places.inbox / "a.png", images.slow_png(6016), outside=tmp_path)
+        daemon.wait_for("job.started", path="a.png")
+        data = oracle.expect("a.png", images.transparent_png(1, (100, 60)))
+        images.move_in(places.inbox / "a.png", data, outside=tmp_path)
+        oracle.eventually(archive=1)
+        [done] = logs.terminal(daemon.lines())
+        assert done["bytes_in"] == len(data)
+    assert images.size(oracle.renditions("a.png")["web"]) == (100, 60)
+
+
+def test_a_file_that_is_removed_while_it_is_rendered_leaves_nothing(places: Places, tmp_path: Path) -> None:
+    with Daemon("-c", places.write_config(), cwd=tmp_path) as daemon:
+        images.move_in(places.inbox / "a.png", images.slow_png(6016), outside=tmp_path)
+        daemon.wait_for("job.started", path="a.png")
+        (places.inbox / "a.png").unlink()
+        daemon.wait_for("job.vanished", path="a.png")
+    assert not logs.terminal(daemon.lines())
+    for folder in (places.outbox, places.archive, places.failed):
+        assert not files_below(folder)
+
+
+def test_a_flood_of_small_files_in_many_folders_is_processed_to_the_last(
+    places: Places, oracle: Oracle, tmp_path: Path
+) -> None:
+    """Files land in folders faster than these can be watched: what no event told, the scans find."""
+    with Daemon("-c", places.write_config(), cwd=tmp_path) as daemon:
+        for number in range(200):
+            path = f"{number % 40}/{number}.jpg"
+            images.write(places.inbox / path, oracle.expect(path, images.jpeg(number, (48, 32))))
+        oracle.eventually(40, archive=200)
+        ends = logs.terminal(daemon.lines())
+        assert len(ends) == len({line["path"] for line in ends}) == 200

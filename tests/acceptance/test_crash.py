@@ -11,7 +11,7 @@ import pytest
 
 from tests.support import images, logs, processes
 from tests.support.daemon import Daemon, procwatch
-from tests.support.oracle import Oracle
+from tests.support.oracle import Oracle, files_below
 from tests.support.places import Places
 from tests.support.waiting import eventually
 
@@ -165,3 +165,23 @@ def test_once_finishes_what_a_killed_daemon_left(places: Places, oracle: Oracle,
     ended = procwatch("once", "-c", config, cwd=tmp_path)
     assert ended.returncode == 0, ended
     oracle.check(archive=12)
+
+
+@pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGKILL], ids=["SIGTERM", "SIGKILL"])
+def test_what_is_done_but_not_archived_yet_is_only_archived_after_a_restart(
+    end: signal.Signals, places: Places, oracle: Oracle, tmp_path: Path
+) -> None:
+    """The original waits for `settle` after the outputs are there; a stop in between must not cost a second run."""
+    config = places.write_config(inbox='settle = "3s"')
+    with Daemon("-c", config, cwd=tmp_path) as first:
+        images.write(places.inbox / "once.jpg", oracle.expect("once.jpg", images.jpeg(1)))
+        done = first.wait_for("job.done", path="once.jpg")
+        assert (places.inbox / "once.jpg").exists()
+        if end is signal.SIGKILL:
+            first.kill9()
+    outputs = {file: file.stat().st_ino for file in files_below(places.outbox)}
+    with Daemon("-c", config, cwd=tmp_path) as second:
+        oracle.eventually(archive=1)
+        ends = [(line["job"], line["attempt"]) for line in logs.terminal(second.lines())]
+        assert ends in ([], [(done["job"], 1)]), "it was rendered again"
+    assert {file: file.stat().st_ino for file in files_below(places.outbox)} == outputs

@@ -111,7 +111,8 @@ def test_outputs_carry_no_orientation_and_no_place(places: Places, oracle: Oracl
         "Channel_digital_image_CMYK_color.jpg",
         "Channel_digital_image_CMYK_color_no_profile.jpg",
         "tbgn2c16.png",
-        "cielab-dagams.tiff",
+        "p3.png",
+        "prophoto.png",
     ],
 )
 def test_every_kind_of_image_is_done(name: str, places: Places, oracle: Oracle, tmp_path: Path) -> None:
@@ -127,3 +128,15 @@ def test_every_kind_of_image_is_done(name: str, places: Places, oracle: Oracle, 
     if name.startswith("animated") or "MULTI" in name:
         assert frames, "the line says that there was more than one frame"
         assert frames[0] > 1
+
+
+@pytest.mark.parametrize("name", ["relax.jp2", "cielab-dagams.tiff"])
+def test_what_cannot_be_read_says_so_with_a_stable_code(
+    name: str, places: Places, oracle: Oracle, tmp_path: Path
+) -> None:
+    """JPEG 2000 is not on the list of formats; 16-bit Lab is a TIFF that Pillow does not know."""
+    images.write(places.make().inbox / name, oracle.expect(name, corpus("formats", name).read_bytes()))
+    ended = procwatch("once", "-c", places.write_config(), cwd=tmp_path)
+    assert ended.returncode == 1, ended
+    oracle.check(failed=1)
+    assert oracle.error_file(name)["code"] in {"unsupported-format", "format-not-enabled", "not-an-image"}
