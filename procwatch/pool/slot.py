@@ -162,7 +162,13 @@ def prepare_forkserver(preload: Sequence[str]) -> None:
 def _shake_hands(
     executor: ProcessPoolExecutor, entry: WorkerEntry, give_up: threading.Event
 ) -> tuple[int, dict[str, str]]:
-    answer = executor.submit(entry.hello)
+    # Starts the process, and the forkserver if there is none. Both inherit this thread's mask: a Ctrl-C before the
+    # worker ignores it would print a traceback.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        answer = executor.submit(entry.hello)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
     deadline_s = time.monotonic() + HANDSHAKE_TIMEOUT_S
     while not wait([answer], _GIVE_UP_CHECK_S).done:
         if give_up.is_set() or time.monotonic() > deadline_s:
