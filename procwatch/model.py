@@ -99,6 +99,9 @@ class InboxSpec:
     observer: ObserverKind = "auto"
     output_mode: int = 0o664
     dir_mode: int = 0o2775
+    archive_keep_s: float | None = None  # originals older than this leave the archive; None: never
+    failed_keep_s: float | None = None
+    min_free_bytes: int | None = None  # intake pauses while a disk of ours has less; None: never
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -15,10 +15,12 @@ from procwatch.delivery.fsops import RealFs
 from procwatch.dispatch.backlog import Backlog
 from procwatch.dispatch.dispatcher import Dispatcher
 from procwatch.dispatch.endings import Endings
-from procwatch.dispatch.inbox_runtime import Collaborators, InboxRuntime
+from procwatch.dispatch.inbox_runtime import Collaborators
+from procwatch.dispatch.inboxes import Inboxes
 from procwatch.dispatch.job import RecipePlan
 from procwatch.dispatch.journal import Journal
-from procwatch.dispatch.ledger import LEDGER_NAME, Ledger, LedgerReader
+from procwatch.dispatch.ledger import LEDGER_NAME, LedgerReader
+from procwatch.dispatch.ledger_open import open_ledger
 from procwatch.dispatch.loop import Loop
 from procwatch.dispatch.registry import Registry
 from procwatch.errors import EXIT_INTERRUPTED
@@ -50,8 +52,7 @@ class Service:
         self._loop = Loop()
         self._registry = Registry()
         self._notifier = Notifier()
-        self._locks: list[int] = []
-        self._inboxes: dict[str, InboxRuntime] = {}
+        self._state_lock = -1
         self._began_s = time.monotonic()
         self._stop_reason = ""
         self._deadline_s = 0.0
@@ -109,14 +110,16 @@ class Service:
     def run(self) -> int:
         """Run until stopped; return the exit code. Raises ProcwatchError when it cannot start."""
         usable, unusable = prepare(self.settings)
-        self._lock(usable)
+        self._state_lock = lock_folder(self.settings.state_dir, "the state folder")
         try:
-            self._build(usable)
-            self._announce(unusable)
+            self._build()
+            for spec in usable:
+                self._inboxes.lock(spec)
+            self._announce(usable, unusable)
             with self._signals():
                 self._pool.start()
-                for runtime in self._inboxes.values():
-                    runtime.start()
+                for spec in usable:
+                    self._add_inbox(spec)
                 self._loop.run(self._turn)
             return 0
         finally:
@@ -136,34 +139,22 @@ class Service:
             running=self._dispatcher.running,
             timeout_s=self.settings.stop_timeout_s,
         )
-        for runtime in self._inboxes.values():
-            runtime.stop_intake()
+        self._inboxes.stop_intake()
         self._loop.post(_nothing)  # the loop may be asleep, or about to be
 
-    def _lock(self, usable: list[InboxSpec]) -> None:
-        self._locks.append(lock_folder(self.settings.state_dir, "the state folder"))
-        for spec in usable:
-            self._locks.append(lock_folder(spec.path, "the inbox"))
-
-    def _build(self, usable: list[InboxSpec]) -> None:
+    def _build(self) -> None:
+        """Wire every room; nothing runs yet."""
         settings = self.settings
         ledger_path = os.path.join(settings.state_dir, LEDGER_NAME)
-        ledger = Ledger.open(ledger_path)
+        ledger = open_ledger(ledger_path, self._tell_reset)
         last, boot = ledger.last_run(), _boot_id()
         ledger.begin_run(boot, os.getpid())
-        self._ledger = ledger
         self._journal = Journal(ledger)
+        events = ServiceEvents(self._log, self._loop.post, self)
         self._backlog = Backlog()
-        self._pool = ProcessWorkerPool(
-            workers=settings.pool.workers,
-            entry=_worker_entry(settings),
-            post=self._loop.post,
-            events=(events := ServiceEvents(self._log, self._loop.post, self)),
-            timeout_s=settings.pool.timeout_s,
-            recycle_after_jobs=settings.pool.recycle_after_jobs,
-            max_rss_growth_bytes=settings.pool.max_rss_growth_bytes,
-        )
-        endings = Endings(
+        self._inboxes = Inboxes(backlog=self._backlog, registry=self._registry, room=events)
+        self._pool = _make_pool(settings, self._loop, events)
+        self._endings = Endings(
             loop=self._loop,
             journal=self._journal,
             registry=self._registry,
@@ -172,41 +163,52 @@ class Service:
             pause=lambda runtime: self._backlog.pause(runtime.spec.name),
             resume=lambda runtime: self._backlog.resume(runtime.spec.name),
         )
-        events.endings = endings
+        events.connect(self._endings, self._backlog)
         self._dispatcher = Dispatcher(
             loop=self._loop,
             pool=self._pool,
             journal=self._journal,
             registry=self._registry,
-            endings=endings,
+            endings=self._endings,
             inboxes=self._inboxes,
             backlog=self._backlog,
             limits=settings.limits,
             log=self._log,
         )
-        shared = Collaborators(
+        self._shared = Collaborators(
             loop=self._loop,
             fs=RealFs(),
             journal=self._journal,
             open_reader=lambda: LedgerReader.open(ledger_path),
             sink=self._dispatcher,
-            results=endings,
+            results=self._endings,
             events=events,
             slots=settings.pool.workers,
             forgiven=last is None or last[1] or last[0] != boot,
         )
-        plans = {name: _plan(recipe) for name, recipe in settings.recipes.items()}
-        for spec in usable:
-            self._inboxes[spec.name] = InboxRuntime(spec, plans[spec.recipe], shared)
 
-    def _announce(self, unusable: list[tuple[InboxSpec, str]]) -> None:
+    def _add_inbox(self, spec: InboxSpec) -> None:
+        plan = _plan(self.settings.recipes[spec.recipe])
+        self._inboxes.lock(spec)
+        self._inboxes.add(spec, plan, self._shared, ledger_keep_s=self.settings.ledger_keep_s)
+
+    def _tell_reset(self, reason: str, kept_as: str) -> None:
+        self._log.error(
+            "ledger.reset",
+            reason=reason,
+            path=os.path.join(self.settings.state_dir, LEDGER_NAME),
+            kept_as=kept_as,
+            hint="what is in the inboxes is done again; results that exist get a number added to their names",
+        )
+
+    def _announce(self, usable: list[InboxSpec], unusable: list[tuple[InboxSpec, str]]) -> None:
         self._log.info(
             "service.started",
             version=__version__,
             pid=os.getpid(),
             python=platform.python_version(),
             config=self.settings.source,
-            inboxes=list(self._inboxes),
+            inboxes=[spec.name for spec in usable],
             workers=self.settings.pool.workers,
             state_dir=self.settings.state_dir,
             pillow=metadata.version("pillow"),
@@ -224,6 +226,7 @@ class Service:
 
     def _turn(self, now_s: float) -> float | None:
         again_s = self._dispatcher.tick(now_s)
+        self._inboxes.finish_leaving()
         if not self.ready:
             self._check_ready()
         if self._stop_reason:
@@ -280,15 +283,14 @@ class Service:
     def _close(self) -> None:
         if hasattr(self, "_pool"):
             self._pool.stop()
-        for runtime in self._inboxes.values():
-            runtime.close(_LANE_GRACE_S)
+        if hasattr(self, "_inboxes"):
+            self._inboxes.close(_LANE_GRACE_S)
         if hasattr(self, "_journal"):
             if self._stop_reason:
                 with contextlib.suppress(Exception):  # the last word; a full disk must not hide the exit code
                     self._journal.submit(lambda ledger: ledger.end_run(), durable=True).result(_LANE_GRACE_S)
             self._journal.close()
-        for descriptor in self._locks:
-            os.close(descriptor)
+        os.close(self._state_lock)
         if self._stop_reason:
             self._log.info(
                 "service.stopped",
@@ -307,6 +309,18 @@ def _nothing() -> None:
 def _plan(recipe: Any) -> RecipePlan:
     templates: Mapping[str, str] = {output.name: output.template for output in recipe.outputs}
     return RecipePlan(name=recipe.name, hash=recipe.hash, templates=templates, payload=recipe)
+
+
+def _make_pool(settings: Settings, loop: Loop, events: ServiceEvents) -> ProcessWorkerPool:
+    return ProcessWorkerPool(
+        workers=settings.pool.workers,
+        entry=_worker_entry(settings),
+        post=loop.post,
+        events=events,
+        timeout_s=settings.pool.timeout_s,
+        recycle_after_jobs=settings.pool.recycle_after_jobs,
+        max_rss_growth_bytes=settings.pool.max_rss_growth_bytes,
+    )
 
 
 def _worker_entry(settings: Settings) -> WorkerEntry:

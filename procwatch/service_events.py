@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 from structlog.typing import FilteringBoundLogger
 
+from procwatch.dispatch.backlog import Backlog
 from procwatch.dispatch.endings import Endings
 from procwatch.dispatch.inbox_runtime import InboxRuntime
 from procwatch.dispatch.orders import Recovered
 from procwatch.intake.scan import ScanReport
 from procwatch.model import InboxSpec
 from procwatch.pool.slot import Worker
+from procwatch.units import format_size
 
 if TYPE_CHECKING:
     from procwatch.service import Service
@@ -24,7 +26,12 @@ class ServiceEvents:
         self._log = log
         self._post = post
         self._service = service
-        self.endings: Endings
+        self._endings: Endings
+        self._backlog: Backlog
+
+    def connect(self, endings: Endings, backlog: Backlog) -> None:
+        """Take the collaborators that themselves need this object first."""
+        self._endings, self._backlog = endings, backlog
 
     # -- pool.Events, on the loop -----------------------------------------------------------------
 
@@ -106,13 +113,29 @@ class ServiceEvents:
     def watch_overflowed(self, spec: InboxSpec) -> None:
         self._warning("watch.overflowed", inbox=spec.name, reason="the kernel's event queue was full")
 
+    # -- housekeeping.RoomEvents, on the loop -----------------------------------------------------
+
+    def room_short(self, spec: InboxSpec, folder: str, free_bytes: int) -> None:
+        self._backlog.pause(spec.name, "room")
+        self._log.warning(
+            "intake.paused",
+            inbox=spec.name,
+            path=folder,
+            reason=f"only {format_size(free_bytes)} is free, less than min_free",
+            hint="make room; work goes on by itself",
+        )
+
+    def room_again(self, spec: InboxSpec, free_bytes: int) -> None:
+        self._backlog.resume(spec.name, "room")
+        self._log.info("intake.resumed", inbox=spec.name, reason=f"{format_size(free_bytes)} is free again")
+
     # -- inbox_runtime.RuntimeEvents, on the loop -------------------------------------------------
 
     def recovered(self, runtime: InboxRuntime, what: Recovered, seconds: float) -> None:
         for job, event, fields in what.lines:
-            self.endings.log_recovered(job, event, fields)
+            self._endings.log_recovered(job, event, fields)
         for known in what.undisposed:
-            self.endings.adopt(runtime, known)
+            self._endings.adopt(runtime, known)
         if what.rolled_forward or what.requeued or what.swept:
             self._log.info(
                 "recovery.finished",

@@ -43,6 +43,22 @@ class Backlog:
     def why_paused(self, inbox: str) -> frozenset[str]:
         return frozenset(self._paused.get(inbox, ()))
 
+    def hold(self, inbox: str) -> None:
+        """Start no job of the inbox until it is released, whatever becomes of trouble meanwhile."""
+        self.pause(inbox, "asked")
+
+    def release(self, inbox: str) -> None:
+        self.resume(inbox, "asked")
+
+    def is_held(self, inbox: str) -> bool:
+        return "asked" in self.why_paused(inbox)
+
+    def oldest_queued_s(self, inbox: str) -> float | None:
+        """Return since when the first job in line has waited, monotonic; None when none waits."""
+        queue = self._queues.get(inbox)
+        first = [queue[0].queued_s] if queue else []
+        return min([*first, *(job.queued_s for job in self._suspects if job.inbox == inbox)], default=None)
+
     def next(self, *, running: int, suspect_running: bool) -> Job | None:
         """Return the next job to run now, None when there is none or when a suspect must be waited for."""
         if suspect_running:

@@ -66,8 +66,8 @@ class InboxRuntime:
         self._shared = shared
         self._loop = shared.loop
         names = NameFilter(spec.include, spec.ignore)
-        self._look_lane = Lane(f"look-{spec.name}", self._lane_error)
-        self._finish_lane = Lane(f"finish-{spec.name}", self._lane_error)
+        self._look_lane = Lane(f"look-{spec.name}", self.lane_error)
+        self._finish_lane = Lane(f"finish-{spec.name}", self.lane_error)
         self._publisher, self._disposer, self._recovery = self._make_finishers(shared)
         self._scan_reader: LedgerReader | None = None
         self._scanner = Scanner(spec.path, spec.recursive, names, self._chunk, self._pass_ended)
@@ -251,5 +251,5 @@ class InboxRuntime:
                 self._rescan.cancel()
             self._rescan = self._loop.call_later(pause_s, self.request_scan, "rescan")
 
-    def _lane_error(self, error: BaseException) -> None:
+    def lane_error(self, error: BaseException) -> None:
         self._loop.post(self._shared.events.lane_failed, self, error)

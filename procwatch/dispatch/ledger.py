@@ -170,6 +170,11 @@ class LedgerReader:
             for outbox, key, name in self._db.execute(query, (job,))
         ]
 
+    def quick_check(self) -> str:
+        """Return "ok", or the first thing that is wrong with the file (PRAGMA quick_check)."""
+        (verdict,) = self._db.execute("PRAGMA quick_check(1)").fetchone()
+        return str(verdict)
+
     def last_run(self) -> tuple[str, bool] | None:
         """Return (boot id, ended in order) of the newest run."""
         row = self._db.execute("SELECT boot, ended_at FROM runs ORDER BY run DESC LIMIT 1").fetchone()
@@ -190,9 +195,13 @@ class Ledger(LedgerReader):
     @classmethod
     def open(cls, path: str) -> "Ledger":
         connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA wal_autocheckpoint = 4000")
-        migrate(connection)
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA wal_autocheckpoint = 4000")
+            migrate(connection)
+        except BaseException:
+            connection.close()
+            raise
         return cls(connection)
 
     def begin_run(self, boot: str, pid: int) -> None:

@@ -66,6 +66,7 @@ def _build(document: Document, table: ConfigTable, state_dir: str) -> Settings:
             level=table.log.level,
         ),
         stop_timeout_s=table.stop_timeout,
+        ledger_keep_s=table.state.keep,
     )
 
 
@@ -96,4 +97,7 @@ def _inbox(table: InboxTable, base: str) -> InboxSpec:
         observer=table.observer,
         output_mode=table.output_mode,
         dir_mode=table.dir_mode,
+        archive_keep_s=table.archive_keep,
+        failed_keep_s=table.failed_keep,
+        min_free_bytes=table.min_free,
     )

@@ -43,6 +43,14 @@ def _size(value: Any) -> int:
     return size
 
 
+def _duration_or_forever(value: Any) -> float | None:
+    return None if value == "forever" else _duration(1.0)(value)
+
+
+def _size_or_off(value: Any) -> int | None:
+    return None if value == "off" else _size(value)
+
+
 def _workers(value: Any) -> int | None:
     if value == "auto":
         return None
@@ -75,6 +83,8 @@ def _mode(owner_needs: int, at_most: int) -> Callable[[int], int]:
 Duration = Annotated[float, BeforeValidator(_duration(0.0))]
 PositiveDuration = Annotated[float, BeforeValidator(_duration(0.001))]
 SecondOrMore = Annotated[float, BeforeValidator(_duration(1.0))]
+DurationOrForever = Annotated[float | None, BeforeValidator(_duration_or_forever)]
+SizeOrOff = Annotated[int | None, BeforeValidator(_size_or_off)]
 Size = Annotated[int, BeforeValidator(_size)]
 Workers = Annotated[int | None, BeforeValidator(_workers)]
 FolderPath = Annotated[str, AfterValidator(_path)]
@@ -136,6 +146,15 @@ class InboxTable(Table):
         default=_inbox["dir_mode"],
         description="an octal number from 0o700 to 0o7777 with all rights for the owner",
     )
+    archive_keep: DurationOrForever = Field(
+        default=_inbox["archive_keep_s"], description='"forever" or a time such as "30d"'
+    )
+    failed_keep: DurationOrForever = Field(
+        default=_inbox["failed_keep_s"], description='"forever" or a time such as "30d"'
+    )
+    min_free: SizeOrOff = Field(
+        default=_inbox["min_free_bytes"], description='"off" or a size such as "1 GiB"'
+    )
 
 
 class OutputTable(Table):
@@ -190,6 +209,9 @@ class StateTable(Table):
     """[state]"""
 
     dir: FolderPath | None = Field(default=None, description="a folder for the ledger")
+    keep: DurationOrForever = Field(
+        default=_settings["ledger_keep_s"], description='"forever" or a time such as "90d"'
+    )
 
 
 class LogTable(Table):

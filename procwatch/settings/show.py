@@ -39,7 +39,7 @@ def to_toml(settings: "Settings") -> str:
             "max_bytes": _size(limits.max_bytes),
             "max_frames": limits.max_frames,
         },
-        "state": {"dir": settings.state_dir},
+        "state": {"dir": settings.state_dir, "keep": _keep(settings.ledger_keep_s)},
         "log": {"file": log.file, "format": log.format, "level": log.level},
     }
     for name, values in sections.items():
@@ -82,7 +82,14 @@ def _inbox(inbox: "InboxSpec") -> dict[str, Any]:
         "observer": inbox.observer,
         "output_mode": Literally(f"0o{inbox.output_mode:o}"),
         "dir_mode": Literally(f"0o{inbox.dir_mode:o}"),
+        "archive_keep": _keep(inbox.archive_keep_s),
+        "failed_keep": _keep(inbox.failed_keep_s),
+        "min_free": "off" if inbox.min_free_bytes is None else _size(inbox.min_free_bytes),
     }
+
+
+def _keep(seconds: float | None) -> str:
+    return "forever" if seconds is None else _duration(seconds)
 
 
 def _recipe(recipe: "Recipe") -> Iterator[str]:

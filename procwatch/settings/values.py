@@ -45,3 +45,4 @@ class Settings:
     limits: Limits
     log: LogSpec
     stop_timeout_s: float = 20.0
+    ledger_keep_s: float | None = 90 * 86400.0  # ended jobs are forgotten after this; None: never
