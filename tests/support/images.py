@@ -1,5 +1,6 @@
 """Make small pictures, each different from the others, and some that are slow or broken."""
 
+import functools
 import io
 import os
 import struct
@@ -48,10 +49,15 @@ def size(path: Path) -> tuple[int, int]:
         return image.size
 
 
+@functools.cache
+def _noise(size: tuple[int, int]) -> Image.Image:
+    return Image.effect_noise(size, 60).convert("RGB")
+
+
 def noisy_jpeg(seed: int, size: tuple[int, int] = (1600, 1200)) -> bytes:
     """Return a JPEG with much detail, that keeps a worker busy for some tens of milliseconds."""
     buffer = io.BytesIO()
-    noise = Image.effect_noise(size, 60).convert("RGB")
+    noise = _noise(size).copy()
     noise.paste(picture(seed), (10, 10))
     noise.save(buffer, "JPEG", quality=90, comment=f"seed {seed}")
     return buffer.getvalue()
