@@ -24,6 +24,7 @@ from procwatch.pool.slot import Worker, prepare_forkserver, start_worker
 
 #: How often idle workers are asked whether they live; a death between two jobs is found at the latest then.
 _IDLE_CHECK_S = 1.0
+#: A worker that died is replaced at once (50 ms); only one that could not even start waits, each time longer.
 _RESTART_DELAY_S = 0.5
 _RESTART_DELAY_MAX_S = 30.0
 
@@ -44,7 +45,7 @@ class _Slot:
     number: int
     worker: Worker | None = None
     future: Running | None = None
-    failures: int = 0  # starts that failed or deaths in a row, for the back-off
+    failures: int = 0  # starts that failed in a row, for the back-off
     restart_at_s: float | None = None
 
     @property
@@ -162,7 +163,6 @@ class ProcessWorkerPool:
         result, rss_bytes = inner.result()
         report = self._report(slot, worker, result=result)
         worker.release(rss_bytes)
-        slot.failures = 0
         future, slot.future = slot.future, None
         self._recycle_if_due(slot, worker)
         assert future is not None
@@ -206,8 +206,7 @@ class ProcessWorkerPool:
         reason = "lost with the fork server" if orphan else kind
         self._events.worker_lost(slot.number, worker.pid, exit_text, reason, task.job if task else None)
         slot.future = slot.worker = None
-        # The lost worker is replaced at once; only one that dies again before it finishes a job waits its turn.
-        self._restart_later(slot, immediately=slot.failures == 0)
+        self._start_worker(slot)
         death = Death(kind=kind, exit=exit_text, started=started)
         future.set_result(self._report(slot, worker, death=death))
 
@@ -215,17 +214,6 @@ class ProcessWorkerPool:
         """An idle worker died: nobody's fault, nothing lost."""
         slot.worker = None
         self._start_worker(slot, old=worker, died=True)
-
-    def _restart_later(self, slot: _Slot, *, immediately: bool) -> None:
-        slot.failures += 1
-        if self._stopping:
-            return
-        if immediately:
-            self._start_worker(slot)
-            return
-        delay_s = min(_RESTART_DELAY_S * 2 ** (slot.failures - 2), _RESTART_DELAY_MAX_S)
-        slot.restart_at_s = self._clock() + delay_s
-        self._events.capacity_changed()
 
     def _start_worker(self, slot: _Slot, old: Worker | None = None, *, died: bool = False) -> None:
         slot.restart_at_s = None
@@ -250,13 +238,15 @@ class ProcessWorkerPool:
         if self._stopping:
             return  # stop() has ended it
         self._born.discard(worker)
-        slot.worker = worker
+        slot.worker, slot.failures = worker, 0
         self._events.worker_started(slot.number, worker)
         self._events.capacity_changed()
 
     def _start_failed(self, slot: _Slot, reason: str) -> None:
         self._events.worker_lost(slot.number, None, "unknown", f"did not start: {reason}", None)
-        self._restart_later(slot, immediately=False)
+        slot.failures += 1
+        slot.restart_at_s = self._clock() + restart_delay_s(slot.failures)
+        self._events.capacity_changed()
 
     def _in_thread(self, function: Callable[..., None], *arguments: Any) -> None:
         def body() -> None:
@@ -267,6 +257,11 @@ class ProcessWorkerPool:
         thread = threading.Thread(target=body, name="procwatch-pool", daemon=True)
         self._threads.add(thread)
         thread.start()
+
+
+def restart_delay_s(failures: int) -> float:
+    """Return how long to wait after the n-th start in a row that failed (from 1)."""
+    return min(_RESTART_DELAY_S * 2.0 ** min(failures - 1, 10), _RESTART_DELAY_MAX_S)
 
 
 def _view(slot: _Slot, now_s: float) -> SlotView:
