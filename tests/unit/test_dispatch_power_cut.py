@@ -17,7 +17,7 @@ import pytest
 from procwatch.delivery.memory_fs import MemoryFs
 from procwatch.dispatch.disposing import Disposer
 from procwatch.dispatch.ledger import Ledger
-from procwatch.dispatch.orders import Disposal, DisposeOrder, Disposed, FailOrder, PublishOrder
+from procwatch.dispatch.orders import Disposal, Disposed, DisposeOrder, FailOrder, PublishOrder
 from procwatch.dispatch.publishing import STAGING, Publisher
 from procwatch.dispatch.recovery import Recovery
 from procwatch.dispatch.schema import migrate
@@ -145,13 +145,8 @@ class Daemon:
 
     def start(self) -> None:
         """Recover, as at a start."""
-        recovery = Recovery(
-            spec=SPEC,
-            fs=self.fs,
-            journal=self.journal,
-            reader=self.ledger,
-            publisher=self.publisher,  # type: ignore[arg-type]
-        )
+        parts: dict[str, Any] = {"journal": self.journal, "reader": self.ledger}
+        recovery = Recovery(spec=SPEC, fs=self.fs, publisher=self.publisher, **parts)
         what = recovery.run(slots=1, forgiven=True)
         for job, event, fields in what.lines:
             assert fields["recovered"]
@@ -322,7 +317,7 @@ def test_without_a_power_cut_every_file_ends_where_it_should() -> None:
 
 
 def test_a_power_cut_after_any_effect_loses_nothing_and_halves_nothing() -> None:
-    """Every prefix of effects × what un-synced may survive × every ledger that may survive it."""
+    """Every prefix of effects, with what un-synced may survive, with every ledger that may survive it."""
     fs = fresh_disk()
     first = Daemon(fs, None)
     first.start()
