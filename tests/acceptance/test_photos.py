@@ -54,7 +54,7 @@ def test_a_photo_looks_like_the_one_that_was_dropped(places: Places, oracle: Ora
     """The thumbnail differs little from Pillow's own Lanczos reduction of the same picture."""
     name = "2569067123_aca715a2ee_o.jpg"
     images.write(places.make().inbox / name, oracle.expect(name, corpus("photos", name).read_bytes()))
-    assert procwatch("once", places.root, cwd=tmp_path).returncode == 0
+    assert procwatch("once", "-c", places.write_config(), cwd=tmp_path).returncode == 0
     thumb = oracle.renditions(name)["thumb"]
     reference = tmp_path / "reference.png"
     with Image.open(corpus("photos", name)) as source:
@@ -67,7 +67,7 @@ def test_all_orientations_come_out_as_the_same_picture(
 ) -> None:
     names = fill(places, oracle, "orientation")
     assert len(names) == 18
-    ended = procwatch("once", places.root, cwd=tmp_path)
+    ended = procwatch("once", "-c", places.write_config(), cwd=tmp_path)
     assert ended.returncode == 0, ended
     oracle.check(archive=18)
     for kind in ("Landscape", "Portrait"):
@@ -91,7 +91,7 @@ def test_outputs_carry_no_orientation_and_no_place(places: Places, oracle: Oracl
     source = tmp_path / "source.jpg"
     image.save(source, exif=exif)
     images.write(places.make().inbox / "turned.jpg", oracle.expect("turned.jpg", source.read_bytes()))
-    assert procwatch("once", places.root, cwd=tmp_path).returncode == 0
+    assert procwatch("once", "-c", places.write_config(), cwd=tmp_path).returncode == 0
     for file in oracle.renditions("turned.jpg").values():
         with Image.open(file) as output:
             assert output.size == (240, 320)
@@ -117,14 +117,14 @@ def test_outputs_carry_no_orientation_and_no_place(places: Places, oracle: Oracl
 )
 def test_every_kind_of_image_is_done(name: str, places: Places, oracle: Oracle, tmp_path: Path) -> None:
     images.write(places.make().inbox / name, oracle.expect(name, corpus("formats", name).read_bytes()))
-    ended = procwatch("once", places.root, cwd=tmp_path)
+    ended = procwatch("once", "-c", places.write_config(), cwd=tmp_path)
     assert ended.returncode == 0, ended
     oracle.check(archive=1)
     for file in oracle.renditions(name).values():
         with Image.open(file) as output:
             assert output.format in {"JPEG", "WEBP"}
             assert output.mode in {"L", "RGB", "RGBA"}
-    frames = [line["frames"] for line in logs.terminal(places.log()) if "frames" in line]
+    frames = [line["frames"] for line in logs.terminal(logs.parse(ended.stdout)) if "frames" in line]
     if name.startswith("animated") or "MULTI" in name:
         assert frames, "the line says that there was more than one frame"
         assert frames[0] > 1

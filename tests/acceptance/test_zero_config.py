@@ -30,6 +30,7 @@ def test_it_makes_its_folders_and_says_when_it_is_ready(places: Places, tmp_path
         assert "service.started" in events
         assert events.index("service.started") < events.index("service.ready")
         assert logs.select(daemon.lines(), "pool.worker_started")
+    assert places.log() == daemon.lines(), "the log file has the lines too"
     assert daemon.lines()[-1]["event"] == "service.stopped"
 
 
@@ -59,11 +60,10 @@ def test_a_dropped_photo_becomes_two_outputs_and_one_log_line(
 
 def test_the_log_names_the_process_that_did_the_work(places: Places, oracle: Oracle, tmp_path: Path) -> None:
     """Every pid in the log is a living child of the daemon, and a batch is shared by all workers."""
+    batch = {f"{number}.jpg": images.noisy_jpeg(number) for number in range(12)}
     places.make()
-    for number in range(12):
-        images.write(
-            places.inbox / f"{number}.jpg", oracle.expect(f"{number}.jpg", images.noisy_jpeg(number))
-        )
+    for name, data in batch.items():  # all at once, so that they settle at once
+        images.write(places.inbox / name, oracle.expect(name, data))
     with Daemon(places.root, cwd=tmp_path) as daemon:
         daemon.wait_for_ends(12)
         workers = logs.done_pids(daemon.lines())
