@@ -5,6 +5,7 @@ import errno
 import json
 import os
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from functools import partial
 from typing import Final
 
@@ -95,9 +96,13 @@ class Disposer:
 
     def _not_now(self, order: DisposeOrder, now: Fingerprint, ctime_ns: int) -> Disposed:
         """Tell a touched file (times, mode, owner set by name) from one with new content."""
-        same_content = now == order.fingerprint or (
-            (now.device, now.inode, now.size)
-            == (order.fingerprint.device, order.fingerprint.inode, order.fingerprint.size)
+        before = order.fingerprint
+        if (
+            before.inode == UNKNOWN_INODE
+        ):  # after a restart only the identity is known: devices and inodes change
+            before = replace(before, device=now.device, inode=now.inode)
+        same_content = now == before or (
+            (now.device, now.inode, now.size) == (before.device, before.inode, before.size)
             and order.sha256 is not None
             and file_digest(self._spec.path, order.path) == order.sha256
         )

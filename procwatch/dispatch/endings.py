@@ -16,7 +16,7 @@ from procwatch.dispatch.job import Job
 from procwatch.dispatch.journal import Journal
 from procwatch.dispatch.ledger import Known
 from procwatch.dispatch.loop import Loop
-from procwatch.dispatch.orders import Disposal, Disposed, DisposeOrder, FailOrder, PublishOrder
+from procwatch.dispatch.orders import UNKNOWN_INODE, Disposal, Disposed, DisposeOrder, FailOrder, PublishOrder
 from procwatch.dispatch.registry import Registry
 from procwatch.dispatch.retry import pause_s
 from procwatch.intake.settle import Cause
@@ -111,7 +111,9 @@ class Endings:
             id=known.job,
             inbox=identity.inbox,
             path=identity.path,
-            fingerprint=Fingerprint(device=0, inode=0, size=identity.size, mtime_ns=identity.mtime_ns),
+            fingerprint=Fingerprint(
+                device=0, inode=UNKNOWN_INODE, size=identity.size, mtime_ns=identity.mtime_ns
+            ),
             ctime_ns=0,
             changed_ns=0,
             queued_s=self._loop.clock(),
@@ -169,7 +171,7 @@ class Endings:
         assert here is not None
         here.state, here.sha256, here.fingerprint = State.DONE, sha256, fingerprint
         self._registry.end(job)
-        self._registry.count_done(line.get("worker_pid"))
+        self._registry.count_done(line.get("worker_pid"), here.inbox)
         self._log.info("job.done", **line)
         self._logged.append(job)
         runtime = self._inboxes[here.inbox]
@@ -199,7 +201,7 @@ class Endings:
         here = self._registry.get(job)
         assert here is not None
         self._registry.end(job)
-        self._registry.count_failed()
+        self._registry.count_failed(line)
         self._log.error("job.failed", **line)
         self._logged.append(job)
         self._dispose_when_removable(here)
@@ -281,6 +283,7 @@ class Endings:
         name = errno.errorcode.get(error.errno or 0, "error")
         runtime.failures += 1
         self._pause(runtime)
+        runtime.trouble = f"{name}: {error.strerror or error}"
         if runtime.paused_since_s is None:
             runtime.paused_since_s = self._loop.clock()
             self._log.warning(

@@ -99,6 +99,7 @@ class InboxRuntime:
         self.failures = 0  # output trouble in a row
         self.parked: list[Order] = []  # orders that wait for the output side to get well
         self.paused_since_s: float | None = None
+        self.trouble = ""  # what paused it last, for people
         self.retry_due = False
 
     def start(self) -> None:

@@ -10,6 +10,8 @@ from procwatch.dispatch.ledger import _KNOWN, Known, LedgerReader, _known
 
 #: Rows a query: a reader that holds a snapshot for minutes would keep the daemon's WAL from being reset.
 _PAGE: Final = 1000
+#: A job that ended today may have been queued yesterday; older ones are left out of today's count.
+_QUEUED_BEFORE_S: Final = 86400.0
 _RECORD: Final = _KNOWN.replace(" FROM jobs", ", recipe, moved_to, ended_at FROM jobs")
 
 
@@ -144,6 +146,28 @@ class LedgerQueries(LedgerReader):
         ):
             found.setdefault(inbox, {})[state] = count
         return found
+
+    def ended_between(self, since_s: float, until_s: float) -> dict[str, dict[str, int]]:
+        """Return state (done, failed) → inbox → jobs that ended in this time; looks at jobs of the day before too.
+
+        The primary key sorts by the time at which a job was queued, so that a long history costs nothing.
+        """
+        first = f"{max(int((since_s - _QUEUED_BEFORE_S) * 1000), 0):012x}"
+        found: dict[str, dict[str, int]] = {"done": {}, "failed": {}}
+        rows = self._db.execute(
+            "SELECT state, inbox, count(*) FROM jobs WHERE job >= ? AND state IN ('done', 'failed')"
+            " AND ended_at >= ? AND ended_at < ? GROUP BY state, inbox",
+            (first, since_s, until_s),
+        )
+        for state, inbox, count in rows:
+            found[state][inbox] = count
+        return found
+
+    def last_failures(self, count: int, since_s: float) -> list[Record]:
+        """Return the newest failed jobs queued since then, newest first."""
+        query = f"{_RECORD} WHERE state = 'failed' AND job >= ? ORDER BY job DESC LIMIT ?"
+        first = f"{max(int(since_s * 1000), 0):012x}"
+        return [_record(row) for row in self._db.execute(query, (first, count))]
 
     def has_newer(self, record: Record) -> bool:
         """Whether the path got another job later."""

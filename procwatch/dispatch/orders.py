@@ -2,10 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Final, Literal, Protocol
 
 from procwatch.dispatch.ledger import Known
 from procwatch.model import Fingerprint, Original, Rendered
+
+#: In an order about a job of an earlier run: the ledger remembers no devices and inodes.
+UNKNOWN_INODE: Final = 0
 
 Disposal = Literal["archive", "delete", "keep", "failed"]
 

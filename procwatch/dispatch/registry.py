@@ -1,8 +1,11 @@
 """Every job in memory, by id and by path, and the counts that status and the summary show. Loop thread only."""
 
 from collections import Counter
+from collections.abc import Mapping
+from typing import Any
 
 from procwatch.dispatch.job import Job
+from procwatch.dispatch.tally import Tally
 
 
 class Registry:
@@ -16,6 +19,7 @@ class Registry:
         self.done = 0
         self.failed = 0
         self.by_pid: Counter[int] = Counter()
+        self.tally = Tally()
 
     def __len__(self) -> int:
         return len(self._jobs)
@@ -57,13 +61,16 @@ class Registry:
         """The job has its outcome; only its original may still be in the inbox."""
         self._ended.add(job)
 
-    def count_done(self, worker_pid: int | None) -> None:
+    def count_done(self, worker_pid: int | None, inbox: str) -> None:
         self.done += 1
+        self.tally.count_done(inbox)
         if worker_pid is not None:
             self.by_pid[worker_pid] += 1
 
-    def count_failed(self) -> None:
+    def count_failed(self, line: Mapping[str, Any]) -> None:
+        """Take the fields of the terminal log line."""
         self.failed += 1
+        self.tally.count_failed(line)
 
     def jobs(self) -> list[Job]:
         return list(self._jobs.values())

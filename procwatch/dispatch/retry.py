@@ -28,9 +28,9 @@ class Verdict:
 def after_death(death: Death, *, deaths: int, timeout_s: float) -> Verdict:
     """Return what a worker's death means for the job it had."""
     if not death.started:
-        return Verdict(
-            action="retry", error="worker-crashed", reason="the worker died before it began", deaths=deaths
-        )
+        why = "workers die of everything at present" if death.kind == "degraded" else "it had not begun"
+        reason = f"the worker was lost and the file is not blamed: {why}"
+        return Verdict(action="retry", error="worker-crashed", reason=reason, deaths=deaths)
     if death.kind == "timeout":
         reason = f"rendering took longer than {timeout_s:g} s; the worker was stopped"
         return Verdict(action="fail", error="timeout", reason=reason, deaths=deaths)
