@@ -59,7 +59,7 @@ def test_a_killed_worker_costs_only_its_own_job_an_attempt(
 ) -> None:
     """The OOM killer takes a worker in the middle of a job: that job alone runs again, on another pid."""
     with Daemon("-c", places.write_config(), cwd=tmp_path) as daemon:
-        frozen = eventually(daemon.worker_pids)
+        frozen = daemon.all_workers()
         for pid in frozen:
             os.kill(pid, signal.SIGSTOP)
         data = oracle.expect("victim.jpg", images.jpeg(1))
@@ -104,7 +104,7 @@ def test_an_idle_worker_that_dies_is_replaced_and_nobody_is_blamed(
     places: Places, oracle: Oracle, tmp_path: Path
 ) -> None:
     with Daemon("-c", places.write_config(), cwd=tmp_path) as daemon:
-        before = eventually(daemon.worker_pids)
+        before = daemon.all_workers()
         for pid in before:
             os.kill(pid, signal.SIGKILL)
         eventually(lambda: not any(map(processes.alive, before)))
@@ -120,6 +120,7 @@ def test_an_idle_worker_that_dies_is_replaced_and_nobody_is_blamed(
 def test_a_dead_forkserver_is_survived(places: Places, oracle: Oracle, tmp_path: Path) -> None:
     """The forkserver and its workers are killed at once; work goes on with new ones."""
     with Daemon("-c", places.write_config(), cwd=tmp_path) as daemon:
+        daemon.all_workers()
         # Without the resource tracker: its death makes Python itself print tracebacks.
         before = [
             pid for pid in daemon.descendants() if "resource_tracker" not in processes.command_line(pid)

@@ -11,14 +11,13 @@ from tests.support import images, logs, processes
 from tests.support.daemon import Daemon, procwatch
 from tests.support.oracle import Oracle
 from tests.support.places import Places
-from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(60)]
 
 
 def freeze_workers(daemon: Daemon) -> list[int]:
     """Stop every worker process where it is: the next job of each begins and never goes on."""
-    pids = eventually(daemon.worker_pids)
+    pids = daemon.all_workers()
     for pid in pids:
         os.kill(pid, signal.SIGSTOP)
     return pids

@@ -69,7 +69,7 @@ def test_a_worker_has_imaging_and_nothing_of_the_daemon(places: Places, tmp_path
 def test_workers_are_children_of_a_forkserver_and_keep_their_pids(places: Places, tmp_path: Path) -> None:
     """Long-lived: the processes that did the first files do the last ones too."""
     with Daemon("-c", places.write_config(), cwd=tmp_path) as daemon:
-        before = sorted(eventually(daemon.worker_pids))
+        before = sorted(daemon.all_workers())
         assert set(before) <= set(daemon.descendants())
         assert not set(before) & set(processes.children(daemon.pid)), "a fork of the threaded daemon"
         for number in range(20):
@@ -82,7 +82,7 @@ def test_a_killed_daemon_takes_its_workers_along(places: Places, tmp_path: Path)
     """Even a worker that is in the middle of a long computation, and even one that is stopped."""
     config = places.write_config()
     with Daemon("-c", config, cwd=tmp_path) as daemon:
-        frozen = eventually(daemon.worker_pids)[0]
+        frozen = daemon.all_workers()[0]
         os.kill(frozen, signal.SIGSTOP)
         images.move_in(places.inbox / "slow.png", images.slow_png(), outside=tmp_path)
         daemon.wait_for("job.started", path="slow.png")

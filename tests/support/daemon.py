@@ -165,6 +165,11 @@ class Daemon:
         reported = [line["worker_pid"] for line in logs.select(self.lines(), "pool.worker_started")]
         return [pid for pid in reported if processes.alive(pid)]
 
+    def all_workers(self) -> list[int]:
+        """Return the pids of the whole pool as soon as it is up; `service.ready` needs only the first worker."""
+        size = self.wait_for("service.started")["workers"]
+        return eventually(lambda: pids if len(pids := self.worker_pids()) >= size else [])
+
     def wait_for_no_orphans(self, timeout_s: float = 5.0) -> None:
         """Return when none of its processes is left, after it ended in whatever way."""
 
