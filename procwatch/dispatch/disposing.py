@@ -13,7 +13,7 @@ from procwatch.delivery.fsops import FsOps, NotPlainFileError
 from procwatch.delivery.naming import alternatives, error_name
 from procwatch.dispatch.journal import Journal
 from procwatch.dispatch.ledger import Ledger
-from procwatch.dispatch.orders import Disposed, DisposeOrder, FailOrder, Results
+from procwatch.dispatch.orders import UNKNOWN_INODE, Disposed, DisposeOrder, FailOrder, Results
 from procwatch.dispatch.publishing import as_os_error, error_report, file_digest
 from procwatch.model import Fingerprint, Identity, InboxSpec, Original
 
