@@ -154,11 +154,18 @@ class _InboxAudit:
     def _check_archived(self, record: Record) -> None:
         known, target = record.known, record.moved_to or ""
         size = size_of(target)
+        if size is None and self._has_expired(record):
+            return
         if size is None:
             self._tell("archive-missing", known.identity.path, job=known.job, detail=f"{target} is missing")
         elif size != known.identity.size:
             detail = f"{target} has {size} bytes, archived were {known.identity.size}"
             self._tell("archive-changed", known.identity.path, job=known.job, detail=detail)
+
+    def _has_expired(self, record: Record) -> bool:
+        """Whether archive_keep has removed it, or will at its next round."""
+        keep_s = self._spec.archive_keep_s
+        return keep_s is not None and (record.ended_at or 0.0) < time.time() - keep_s
 
     def _check_gone_failure(self, record: Record, ledger: LedgerQueries) -> None:
         """A failed file that is gone was retried, or somebody cleaned up; half of it is found in the folder."""

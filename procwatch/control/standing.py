@@ -1,0 +1,89 @@
+"""Where a file stands in the daemon's memory, as plain values for an answer. Loop thread only."""
+
+import os
+import time
+from typing import Any, Final
+
+from procwatch.dispatch.backlog import Backlog
+from procwatch.dispatch.inbox_runtime import InboxRuntime
+from procwatch.dispatch.job import Job
+from procwatch.dispatch.registry import Registry
+from procwatch.intake.settle import Cause, Settling
+from procwatch.model import State
+from procwatch.pool.ports import WorkerPool
+
+_PAUSES: Final = {"asked": "asked for", "room": "too little room on its disks"}
+
+
+def of(
+    runtime: InboxRuntime, path: str, *, registry: Registry, backlog: Backlog, pool: WorkerPool, now_s: float
+) -> dict[str, Any]:
+    """Return phase and figures; phase None: the daemon has nothing of the path in its hands."""
+    paused = pause_reason(runtime, backlog)
+    job = registry.at(runtime.spec.name, path)
+    if job is not None:
+        return _job(job, backlog, pool, now_s) | ({"paused": paused} if paused else {})
+    settling = runtime.arrivals.settling.get(path)
+    if settling is not None:
+        return _settling(settling, runtime, now_s)
+    return {
+        "phase": None,
+        "paused": paused,
+        "waiting": backlog.count(runtime.spec.name),
+        "watched": runtime.watch.is_watched,
+    }
+
+
+def pause_reason(runtime: InboxRuntime, backlog: Backlog) -> str | None:
+    """Return why no job of the inbox starts, None when they may."""
+    reasons = backlog.why_paused(runtime.spec.name)
+    shown = [_PAUSES.get(why, why) for why in sorted(reasons) if why != "trouble"]
+    if "trouble" in reasons:
+        shown.append(runtime.trouble or "the output side has trouble")
+    return " and ".join(shown) or None
+
+
+def _job(job: Job, backlog: Backlog, pool: WorkerPool, now_s: float) -> dict[str, Any]:
+    if job.state is State.QUEUED:
+        return {"phase": "queued", "ahead": backlog.position(job.id), "suspect": bool(job.suspicion)}
+    if job.state is State.RUNNING:
+        return {"phase": "running", "attempt": job.attempt} | _slot_of(job, pool, now_s)
+    if job.state is State.PUBLISHING:
+        return {"phase": "publishing"}
+    if job.state is State.FAILED:
+        return {"phase": "failing", "error": job.error}
+    return {"phase": "disposing", "removable_in_s": round(max(job.removable_after_s - now_s, 0.0), 3)}
+
+
+def _slot_of(job: Job, pool: WorkerPool, now_s: float) -> dict[str, Any]:
+    for slot in pool.view(now_s):
+        if slot.job == job.id:
+            return {"worker_pid": slot.worker_pid, "busy_s": round(slot.busy_s, 3)}
+    return {"worker_pid": None}
+
+
+def _settling(settling: Settling, runtime: InboxRuntime, now_s: float) -> dict[str, Any]:
+    spec, look = runtime.spec, settling.look
+    never_closed = settling.cause is Cause.CREATED and look.open_writer is not False
+    unreadable = look.kind == "unreadable"
+    rest_s = max(now_s - settling.unchanged_since_s, 0.0)
+    mtime_ns = look.fingerprint.mtime_ns if look.fingerprint else 0
+    changed_ns = max(look.ctime_ns, mtime_ns)
+    age_s = (time.time_ns() - changed_ns) / 1e9
+    if not never_closed and not unreadable and changed_ns:
+        rest_s = max(rest_s, age_s)  # as settle.decide() counts it
+    return {
+        "phase": "settling",
+        "never_closed": never_closed,
+        "open_writer": bool(look.open_writer),
+        "unreadable": unreadable,
+        "problem": _problem(settling),
+        "rest_s": round(rest_s, 3),
+        "needed_s": spec.incomplete_after_s if never_closed or unreadable else spec.settle_s,
+        "changed_at": changed_ns / 1e9 if changed_ns else None,
+        "seen_at": time.time() - (now_s - settling.first_seen_s),
+    }
+
+
+def _problem(settling: Settling) -> str | None:
+    return os.strerror(settling.look.errno) if settling.look.kind == "error" else None
