@@ -1,0 +1,86 @@
+"""The order of what reaches the disk, as the kernel was asked: seen by strace, not by any code of ours."""
+
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.support import images
+from tests.support.daemon import PROGRAM, environment
+from tests.support.places import Places
+
+pytestmark = pytest.mark.acceptance
+
+_CALLS = "fsync,fdatasync,rename,renameat,renameat2,unlink,unlinkat"
+
+
+def traced(places: Places, trace: Path) -> list[str]:
+    """Run `once` below strace and return its calls about files, in the order in which they ended."""
+    if shutil.which("strace") is None:
+        pytest.skip("strace is not installed")
+    run = subprocess.run(
+        [
+            "strace",
+            "-f",
+            "-y",
+            "-s",
+            "400",
+            "-o",
+            str(trace),
+            "-e",
+            f"trace={_CALLS}",
+            *PROGRAM,
+            "once",
+            str(places.root),
+        ],
+        env=environment(),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    if "ptrace" in run.stderr and run.returncode:
+        pytest.skip(f"strace may not trace here: {run.stderr.splitlines()[-1]}")
+    assert run.returncode == 0, run.stderr
+    return [line for line in trace.read_text(errors="replace").splitlines() if re.search(r"\) += 0$", line)]
+
+
+def test_what_is_published_is_durable_before_the_original_is_touched(tmp_path: Path) -> None:
+    """fsync(staged) < commit(intent) < rename < fsync(outbox) < commit(done) < removal of the original."""
+    places = Places(root=tmp_path / "site").make()
+    photo = places.inbox / "photo.jpg"
+    photo.write_bytes(images.jpeg(1))
+    os.utime(photo, (1, 1))
+    calls = traced(places, tmp_path / "trace")
+
+    def at(what: str, *words: str, last: bool = False) -> int:
+        found = [
+            n
+            for n, call in enumerate(calls)
+            if re.search(rf"\b{what}\(", call) and all(w in call for w in words)
+        ]
+        assert found, f"no {what} of {words} in:\n" + "\n".join(calls)
+        return found[-1] if last else found[0]
+
+    staged = at("fsync", ".procwatch-staging", last=True)
+    renames = [at("renameat2", ".procwatch-staging", f"photo-{name}.jpg") for name in ("web", "thumb")]
+    folder = at("fsync", f"<{places.outbox}>")
+    removed = at("renameat2", f"{places.inbox}/photo.jpg", f"{places.archive}/photo.jpg")
+    commits = [
+        n
+        for n, call in enumerate(calls)
+        if re.search(r"\bf(data)?sync\(", call) and "ledger.sqlite-wal" in call
+    ]
+
+    assert staged < min(renames)
+    assert any(staged < commit < min(renames) for commit in commits), (
+        "the intent was not durable before the rename"
+    )
+    assert max(renames) < folder
+    assert any(folder < commit < removed for commit in commits), (
+        "done was not durable before the original went"
+    )
