@@ -11,6 +11,7 @@ from types import FrameType
 from typing import Any, Final
 
 from procwatch import __version__
+from procwatch.control.panel import Panel
 from procwatch.delivery.fsops import RealFs
 from procwatch.dispatch.backlog import Backlog
 from procwatch.dispatch.dispatcher import Dispatcher
@@ -120,6 +121,7 @@ class Service:
                 self._pool.start()
                 for spec in usable:
                     self._add_inbox(spec)
+                self._panel.start({spec.name: reason for spec, reason in unusable})
                 self._loop.run(self._turn)
             return 0
         finally:
@@ -186,6 +188,18 @@ class Service:
             slots=settings.pool.workers,
             forgiven=last is None or last[1] or last[0] != boot,
         )
+        self._panel = Panel(
+            state_dir=settings.state_dir,
+            source=settings.source,
+            ledger_path=ledger_path,
+            loop=self._loop,
+            inboxes=self._inboxes,
+            registry=self._registry,
+            backlog=self._backlog,
+            pool=self._pool,
+            journal=self._journal,
+            log=self._log,
+        )
 
     def _add_inbox(self, spec: InboxSpec) -> None:
         plan = _plan(self.settings.recipes[spec.recipe])
@@ -232,10 +246,17 @@ class Service:
         if self._stop_reason:
             again_s = self._check_stopped(now_s, again_s)
         self._feed_watchdog(now_s)
+        self._panel.turn(now_s, self._state)
         self._log_owner.flush()
         if self._on_turn is not None:
             self._on_turn(self)
         return again_s
+
+    @property
+    def _state(self) -> str:
+        if self._stop_reason:
+            return "stopping"
+        return "running" if self.ready else "starting"
 
     def _check_ready(self) -> None:
         if self.first_worker and all(runtime.installed for runtime in self._inboxes.values()):
@@ -281,6 +302,8 @@ class Service:
     # -- the end ----------------------------------------------------------------------------------
 
     def _close(self) -> None:
+        if hasattr(self, "_panel"):
+            self._panel.close()
         if hasattr(self, "_pool"):
             self._pool.stop()
         if hasattr(self, "_inboxes"):

@@ -24,9 +24,14 @@ class Command(NamedTuple):
 COMMANDS: Final[dict[str, Command]] = {
     "run": Command("procwatch.cli.run", "watch the inboxes until stopped", "procwatch run ~/pictures"),
     "once": Command("procwatch.cli.once", "process what is there, then end", "procwatch once ~/pictures"),
+    "explain": Command(
+        "procwatch.cli.explain", "say why a file is not done, or how it ended", "procwatch explain a.jpg"
+    ),
     "audit": Command(
         "procwatch.cli.audit", "compare the folders with the ledger", "procwatch audit ~/pictures"
     ),
+    "pause": Command("procwatch.cli.pause", "start no new jobs until resumed", "procwatch pause ~/pictures"),
+    "resume": Command("procwatch.cli.resume", "start jobs again", "procwatch resume ~/pictures"),
     "check": Command(
         "procwatch.cli.check", "validate and show the configuration", "procwatch check -c my.toml"
     ),

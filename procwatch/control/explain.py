@@ -96,6 +96,13 @@ def _running(standing: Mapping[str, Any]) -> str:
     return f"running in pid {standing['worker_pid']} for {format_duration(standing['busy_s'])}{nth}"
 
 
+def _aside(standing: Mapping[str, Any]) -> str:
+    why = safe_text(standing.get("why") or "it was not ready")
+    again = standing.get("again_in_s") or 0.0
+    when = f" in {format_duration(again)}" if again > 0 else " now"
+    return f"waiting after attempt {standing['attempt']}: {why}; it is looked at again{when}"
+
+
 def _finishing(standing: Mapping[str, Any]) -> str:
     paused = (
         f"; it waits, for the inbox is paused: {safe_text(standing['paused'])}"
@@ -115,6 +122,7 @@ _IN_WORK: Final[dict[str, Callable[[Mapping[str, Any]], str]]] = {
     "settling": _settling,
     "queued": _queued,
     "running": _running,
+    "aside": _aside,
     "publishing": _finishing,
     "failing": _finishing,
     "disposing": _finishing,

@@ -26,6 +26,11 @@ def of(
     settling = runtime.arrivals.settling.get(path)
     if settling is not None:
         return _settling(settling, runtime, now_s)
+    aside = registry.aside(runtime.spec.name, path)
+    if aside is not None:
+        due_s = runtime.arrivals.due_s(path)
+        again_s = 0.0 if due_s is None else round(max(due_s - now_s, 0.0), 3)
+        return {"phase": "aside", "attempt": aside[0].attempt, "why": aside[1], "again_in_s": again_s}
     return {
         "phase": None,
         "paused": paused,

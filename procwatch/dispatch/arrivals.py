@@ -204,6 +204,11 @@ class Arrivals:
             self.forget(path)
             self._sink.ready(self._spec, settling, decision, known)
 
+    def due_s(self, path: str) -> float | None:
+        """Return when the path will be looked at again, monotonic; None when nothing is planned."""
+        timer = self._timers.get(path)
+        return None if timer is None else timer.when_s
+
     def forget(self, path: str) -> None:
         """Stop waiting for the path."""
         self.settling.pop(path, None)

@@ -360,7 +360,7 @@ class Dispatcher:
         """The file is not what it was, or not all there: look at it again, as the same job."""
         deaths, suspicion = job.deaths, job.suspicion
         self._journal.submit(lambda ledger: ledger.requeue(job.id, deaths=deaths, suspicion=suspicion))
-        self._registry.set_aside(job)
+        self._registry.set_aside(job, reason)
         self._tell_retrying(job, error, reason, after_s, None)
         self._inboxes[job.inbox].arrivals.look(job.path, job.touched or Cause.SCAN, after_s=after_s)
 

@@ -15,6 +15,7 @@ class Registry:
         self._jobs: dict[str, Job] = {}
         self._by_path: dict[tuple[str, str], Job] = {}
         self._returning: dict[tuple[str, str], Job] = {}
+        self._why: dict[str, str] = {}  # job → why it is set aside
         self._ended: set[str] = set()  # jobs in memory that have their outcome
         self.done = 0
         self.failed = 0
@@ -40,13 +41,22 @@ class Registry:
     def at(self, inbox: str, path: str) -> Job | None:
         return self._by_path.get((inbox, path))
 
-    def set_aside(self, job: Job) -> None:
+    def set_aside(self, job: Job, why: str = "") -> None:
         """The job's file has to settle again; when it is ready the job goes on with its id and attempts."""
         self.remove(job)
+        self._why[job.id] = why
         self._returning[job.inbox, job.path] = job
 
     def take_back(self, inbox: str, path: str) -> Job | None:
-        return self._returning.pop((inbox, path), None)
+        job = self._returning.pop((inbox, path), None)
+        if job is not None:
+            self._why.pop(job.id, None)
+        return job
+
+    def aside(self, inbox: str, path: str) -> tuple[Job, str] | None:
+        """Return the job that is set aside for its file to settle, and why."""
+        job = self._returning.get((inbox, path))
+        return None if job is None else (job, self._why.get(job.id, ""))
 
     @property
     def returning(self) -> int:

@@ -426,6 +426,13 @@ _MACHINERY: Final = (
         values={"reason": "exit status 1", "exit": "exit 1"},
     ),
     Event(
+        name="control.unavailable",
+        level="warning",
+        meaning="Commands such as explain and pause cannot ask this daemon; files are processed all the same.",
+        fields=(REASON, HINT),
+        values={"reason": "Operation not supported"},
+    ),
+    Event(
         name="log.foreign",
         level="warning",
         also=("info", "error", "critical"),
