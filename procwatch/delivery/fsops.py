@@ -46,8 +46,8 @@ class FsOps(Protocol):
     def rename_replace(self, src: str, dst: str) -> None:
         """Rename; what was at `dst` is gone in the same instant."""
 
-    def move_noreplace(self, src: str, dst: str) -> None:
-        """Rename, or across file systems copy, sync and remove. FileExistsError when `dst` exists.
+    def move_noreplace(self, src: str, dst: str) -> bool:
+        """Rename, or across mounts copy, sync and remove; return whether it was renamed. FileExistsError for a `dst`.
 
         A `dst` that holds the same bytes and time is what a crash left before `src` was removed: the move is
         finished, not repeated. EBUSY when `src` changed while it was copied, and nothing happened.
@@ -114,13 +114,15 @@ class RealFs:
         faults.point("fs.replace")
         os.rename(src, dst)
 
-    def move_noreplace(self, src: str, dst: str) -> None:
+    def move_noreplace(self, src: str, dst: str) -> bool:
         try:
             self.rename_noreplace(src, dst)
         except OSError as error:
             if error.errno != errno.EXDEV:
                 raise
             self._move_across(src, dst)
+            return False
+        return True
 
     def _move_across(self, src: str, dst: str) -> None:
         with _opened(src) as source:

@@ -43,11 +43,11 @@ class MemoryFs(MemoryDisk):
             raise os_error(errno.EISDIR, dst)
         self._rename(src, dst)
 
-    def move_noreplace(self, src: str, dst: str) -> None:
+    def move_noreplace(self, src: str, dst: str) -> bool:
         self.calls.append(("move_noreplace", src, dst))
         if self._device(src) == self._device(dst):
             self._rename_noreplace(src, dst)
-            return
+            return True
         node = self._nodes[self._get(src)]
         if node.kind != "file":
             raise NotPlainFileError(f"only a regular file can go to another file system: {src!a}")
@@ -58,6 +58,7 @@ class MemoryFs(MemoryDisk):
             raise os_error(errno.EEXIST, dst)
         self._sync("fs.fsync_dir", os.path.dirname(dst))
         self._unlink(src)
+        return False
 
     def fsync_file(self, path: str) -> None:
         self.calls.append(("fsync_file", path))

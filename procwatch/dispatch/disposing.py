@@ -149,15 +149,15 @@ class Disposer:
         """Move without replacing; False when the name is taken.
 
         Between the look and the rename the path may have got a new file. It must not vanish into the archive
-        unrendered: it goes back, and the next look finds it.
+        unrendered: it goes back, and the next look finds it. A copy has another inode by nature, also on the same
+        device: two mounts of one file system (an entry of ReadWritePaths=, a bind mount) cannot rename.
         """
         try:
-            self._fs.move_noreplace(source, target)
+            renamed = self._fs.move_noreplace(source, target)
         except FileExistsError:
             return False
         status = self._fs.lstat(target)
-        same_device = status is not None and status.st_dev == order.fingerprint.device
-        if status is not None and same_device and status.st_ino != order.fingerprint.inode:
+        if renamed and status is not None and status.st_ino != order.fingerprint.inode:
             self._fs.move_noreplace(target, source)
         return True
 
