@@ -53,6 +53,7 @@ def _build(document: Document, table: ConfigTable, state_dir: str) -> Settings:
             timeout_s=pool.timeout,
             recycle_after_jobs=pool.recycle_after,
             max_rss_growth_bytes=pool.max_rss_growth,
+            sandbox=pool.sandbox,
         ),
         limits=Limits(
             max_pixels=table.limits.max_pixels,

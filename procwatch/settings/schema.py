@@ -11,7 +11,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from procwatch.imaging.recipe import ResamplerChoice
 from procwatch.model import InboxSpec, Limits, ObserverKind, OnConflict, OnSuccess
-from procwatch.settings.values import LogFormat, LogLevel, LogSpec, PoolSpec, Settings
+from procwatch.settings.values import LogFormat, LogLevel, LogSpec, PoolSpec, SandboxMode, Settings
 from procwatch.units import parse_duration, parse_size
 
 MAX_DURATION_S: Final = 366 * 86400.0
@@ -193,6 +193,7 @@ class PoolTable(Table):
     max_rss_growth: Size = Field(
         default=_pool["max_rss_growth_bytes"], description='a size such as "300 MiB" or "2 GiB"'
     )
+    sandbox: SandboxMode = Field(default=_pool["sandbox"], description='"require", "prefer" or "off"')
 
 
 class LimitsTable(Table):

@@ -33,6 +33,7 @@ def to_toml(settings: "Settings") -> str:
             "timeout": _duration(pool.timeout_s),
             "recycle_after": pool.recycle_after_jobs,
             "max_rss_growth": _size(pool.max_rss_growth_bytes),
+            "sandbox": pool.sandbox,
         },
         "limits": {
             "max_pixels": Literally(f"{limits.max_pixels:_}"),

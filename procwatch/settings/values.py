@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from procwatch.imaging.recipe import Recipe
 
 LogFormat = Literal["auto", "json", "console"]
+SandboxMode = Literal["require", "prefer", "off"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 
 
@@ -22,6 +23,7 @@ class PoolSpec:
     timeout_s: float = 120.0  # a file that renders longer is killed and fails
     recycle_after_jobs: int = 2000  # a worker is replaced while idle after so many jobs
     max_rss_growth_bytes: int = 300 * 1024**2  # or when its resident memory grew by more than this
+    sandbox: SandboxMode = "prefer"  # what happens where the kernel lacks a protection of the workers
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
