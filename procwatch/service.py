@@ -353,6 +353,7 @@ def _worker_entry(settings: Settings) -> WorkerEntry:
         start=entry.start,
         hello=entry.hello,
         run=entry.run,
+        canary=entry.canary,
         start_args=(used,),
         preload=entry.PRELOAD,
     )

@@ -68,6 +68,17 @@ class ServiceEvents:
     def capacity_changed(self) -> None:
         """The loop's next turn hands out work anyway."""
 
+    def pool_degraded(self, reason: str, deaths: int) -> None:
+        self._log.error(
+            "pool.degraded",
+            reason=reason,
+            deaths=deaths,
+            hint="nothing is charged to files; work goes on when the canary image renders again, tried ever less often",
+        )
+
+    def pool_recovered(self, seconds: float) -> None:
+        self._log.info("pool.recovered", seconds=round(seconds, 3))
+
     # -- intake.WatchEvents, on lanes -------------------------------------------------------------
 
     def watch_started(self, spec: InboxSpec, mode: str, reason: str) -> None:

@@ -15,14 +15,14 @@ _INFO_SIZE: Final = 64
 _EXIT_CODE_AT: Final = 60
 #: multiprocessing says this when it could not read the status: the forkserver was killed, or two threads of the
 #: daemon read it at once (popen_forkserver.Popen.poll has no lock). It does not tell what happened.
-_UNREAD: Final = 255
+UNREAD: Final = 255
 
 
-def is_over(pidfd: int) -> bool:
+def is_over(pidfd: int, *, wait_ms: int = 0) -> bool:
     """Whether the process has ended; asked of a pidfd, so a recycled pid cannot answer."""
     poller = select.poll()
     poller.register(pidfd, select.POLLIN)
-    return bool(poller.poll(0))
+    return bool(poller.poll(wait_ms))
 
 
 def parent_of(pid: int) -> int:
@@ -34,7 +34,7 @@ def parent_of(pid: int) -> int:
 def exit_text(pidfd: int, exitcode: int | None) -> str:
     """Return how a reaped process ended; `exitcode`, as multiprocessing has it, is the word of older kernels."""
     code = _kernel_code(pidfd)
-    if code is None and exitcode != _UNREAD:
+    if code is None and exitcode != UNREAD:
         code = exitcode
     return "unknown" if code is None else describe(code)
 

@@ -14,19 +14,22 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Protocol
 
 from procwatch.model import RenderResult, RenderTask
+from procwatch.pool.breaker import Breaker
 from procwatch.pool.ports import Death, Post, Report, Running, SlotView, WorkerEntry
-from procwatch.pool.slot import Worker, prepare_forkserver, start_worker
+from procwatch.pool.slot import Worker, ask_canary, prepare_forkserver, start_worker
 
 #: How often idle workers are asked whether they live; a death between two jobs is found at the latest then.
 _IDLE_CHECK_S = 1.0
 #: A worker that died is replaced at once (50 ms); only one that could not even start waits, each time longer.
 _RESTART_DELAY_S = 0.5
 _RESTART_DELAY_MAX_S = 30.0
+#: The canary image takes milliseconds; only a machine in trouble, or a broken installation, comes near this.
+_CANARY_TIMEOUT_S = 30.0
 
 
 class Events(Protocol):
@@ -38,6 +41,8 @@ class Events(Protocol):
     ) -> None: ...
     def worker_recycled(self, slot: int, worker: Worker, reason: str) -> None: ...
     def capacity_changed(self) -> None: ...
+    def pool_degraded(self, reason: str, deaths: int) -> None: ...
+    def pool_recovered(self, seconds: float) -> None: ...
 
 
 @dataclass(slots=True)
@@ -79,6 +84,8 @@ class ProcessWorkerPool:
         self._threads: set[threading.Thread] = set()
         self._give_up = threading.Event()
         self._born: set[Worker] = set()  # started by a thread, not yet given to a slot
+        self._breaker = Breaker()
+        self._withheld: list[tuple[Running, Report]] = []  # deaths whose blame the canary decides
         prepare_forkserver(entry.preload)
 
     @property
@@ -91,7 +98,7 @@ class ProcessWorkerPool:
 
     @property
     def idle(self) -> int:
-        return sum(slot.is_idle for slot in self._slots)
+        return sum(slot.is_idle for slot in self._slots) if self._breaker.is_closed else 0
 
     def start(self) -> None:
         for slot in self._slots:
@@ -122,6 +129,9 @@ class ProcessWorkerPool:
                 due.append(self._watch_deadline(slot.worker, now_s))
             elif slot.worker is not None and slot.worker.is_dead():
                 self._replace_lost(slot, slot.worker)
+        self._send_canary_if_wanted(now_s)
+        if self._breaker.is_open and not self._breaker.is_testing:
+            due.append(self._breaker.canary_at_s)
         return min(due, default=None)
 
     def view(self, now_s: float) -> list[SlotView]:
@@ -133,12 +143,14 @@ class ProcessWorkerPool:
         for thread in list(self._threads):
             thread.join()
         workers = {slot.worker for slot in self._slots if slot.worker is not None} | self._born
+        self._born.clear()
         for worker in workers:
             worker.kill("stopped")
         for worker in workers:
             worker.close()
         for slot in self._slots:
             self._answer_stopped(slot)
+        self._release_withheld("stopped", started=False)
 
     def _answer_stopped(self, slot: _Slot) -> None:
         worker, future, slot.worker, slot.future = slot.worker, slot.future, None, None
@@ -163,6 +175,7 @@ class ProcessWorkerPool:
         result, rss_bytes = inner.result()
         report = self._report(slot, worker, result=result)
         worker.release(rss_bytes)
+        self._close_breaker(self._breaker.succeeded())
         future, slot.future = slot.future, None
         self._recycle_if_due(slot, worker)
         assert future is not None
@@ -194,26 +207,84 @@ class ProcessWorkerPool:
     def _close_lost(self, slot: _Slot, worker: Worker) -> None:
         """Thread: reap the dead worker."""
         worker.kill("crashed")  # the executor is broken: whatever may be left of the process is useless
-        orphan = worker.is_orphan
-        self._post(self._bury, slot, worker, worker.close(), orphan)
+        self._post(self._bury, slot, worker, worker.close())
 
-    def _bury(self, slot: _Slot, worker: Worker, exit_text: str, orphan: bool) -> None:
+    def _bury(self, slot: _Slot, worker: Worker, exit_text: str) -> None:
         if slot.worker is not worker:
             return  # the pool was stopped meanwhile
         kind, task, future = worker.kill_reason, worker.task, slot.future
         assert future is not None
-        started = worker.started_task and not (orphan and kind == "crashed")
+        orphan = worker.is_orphan and kind == "crashed"
+        started = worker.started_task and not orphan
         reason = "lost with the fork server" if orphan else kind
         self._events.worker_lost(slot.number, worker.pid, exit_text, reason, task.job if task else None)
         slot.future = slot.worker = None
+        report = self._report(slot, worker, death=Death(kind=kind, exit=exit_text, started=started))
+        self._withheld.append((future, report))
+        self._note_loss(counts=not orphan)
         self._start_worker(slot)
-        death = Death(kind=kind, exit=exit_text, started=started)
-        future.set_result(self._report(slot, worker, death=death))
 
     def _replace_lost(self, slot: _Slot, worker: Worker) -> None:
         """An idle worker died: nobody's fault, nothing lost."""
         slot.worker = None
         self._start_worker(slot, old=worker, died=True)
+
+    def _died_idle(self, slot: _Slot, worker: Worker, exit_text: str) -> None:
+        self._events.worker_lost(slot.number, worker.pid, exit_text, "died while idle", None)
+        self._note_loss()
+
+    # -- the circuit breaker ----------------------------------------------------------------------
+
+    def _note_loss(self, *, counts: bool = True) -> None:
+        """A worker was lost: release what is withheld, unless a canary has to be asked first."""
+        now_s = self._clock()
+        if counts:
+            self._breaker = self._breaker.lost(now_s)
+        self._send_canary_if_wanted(now_s)
+        if self._breaker.is_closed:
+            self._release_withheld()
+        elif self._breaker.is_open:
+            self._release_withheld("degraded", started=False)
+
+    def _send_canary_if_wanted(self, now_s: float) -> None:
+        if self._breaker.wants_canary(now_s) and not self._stopping:
+            self._breaker = self._breaker.sent()
+            self._in_thread(self._ask_canary)
+
+    def _ask_canary(self) -> None:
+        """Thread: render the canary image on a fresh worker."""
+        self._post(self._canary_answered, ask_canary(self._entry, _CANARY_TIMEOUT_S, self._give_up))
+
+    def _canary_answered(self, reason: str) -> None:
+        if self._stopping:
+            return
+        if not reason:
+            self._close_breaker(self._breaker.passed())
+            self._release_withheld()
+            return
+        was_open, deaths = self._breaker.is_open, len(self._breaker.losses_s)
+        self._breaker = self._breaker.failed(self._clock())
+        if not was_open:
+            self._events.pool_degraded(f"{deaths} workers lost in a row, and {reason}", deaths)
+        self._release_withheld("degraded", started=False)
+
+    def _close_breaker(self, breaker: Breaker) -> None:
+        before, self._breaker = self._breaker, breaker
+        if before.open_since_s is not None and not breaker.is_open:
+            self._events.pool_recovered(self._clock() - before.open_since_s)
+        if breaker.is_closed and not before.is_closed:
+            self._events.capacity_changed()
+
+    def _release_withheld(self, kind: str = "", *, started: bool = True) -> None:
+        """Answer the futures of lost workers; `kind` and `started` override what the deaths looked like."""
+        withheld, self._withheld = self._withheld, []
+        for future, report in withheld:
+            death = report.death
+            assert death is not None
+            told = replace(death, kind=kind or death.kind, started=death.started and started)
+            future.set_result(replace(report, death=told))
+
+    # -- starting ---------------------------------------------------------------------------------
 
     def _start_worker(self, slot: _Slot, old: Worker | None = None, *, died: bool = False) -> None:
         slot.restart_at_s = None
@@ -225,7 +296,7 @@ class ProcessWorkerPool:
         if old is not None:
             exit_text = old.close()
             if died:
-                self._post(self._events.worker_lost, slot.number, old.pid, exit_text, "died while idle", None)
+                self._post(self._died_idle, slot, old, exit_text)
         try:
             worker = start_worker(self._entry, slot.number, self._give_up)
         except Exception as error:  # noqa: BLE001 (whatever kept it from starting is reported and retried)
@@ -244,6 +315,7 @@ class ProcessWorkerPool:
 
     def _start_failed(self, slot: _Slot, reason: str) -> None:
         self._events.worker_lost(slot.number, None, "unknown", f"did not start: {reason}", None)
+        self._note_loss()
         slot.failures += 1
         slot.restart_at_s = self._clock() + restart_delay_s(slot.failures)
         self._events.capacity_changed()

@@ -15,7 +15,7 @@ Post = Callable[..., None]
 class Death:
     """How a worker ended while it had a job. `started` is False when the job had not begun: blame nobody."""
 
-    kind: str  # "crashed" | "timeout" | "stopped"
+    kind: str  # "crashed" | "timeout" | "stopped" | "degraded" (workers die of everything at present)
     exit: str  # "SIGKILL", "exit 3", "unknown"
     started: bool
 
@@ -33,11 +33,12 @@ class Report:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WorkerEntry:
-    """The three functions that a worker process offers; the pool knows nothing else of what it runs."""
+    """The functions that a worker process offers; the pool knows nothing else of what it runs."""
 
     start: Callable[..., None]  # (claim array, pipe to the daemon, slot, *start_args)
     hello: Callable[[], tuple[int, dict[str, str]]]
     run: Callable[[int, RenderTask], tuple[RenderResult, int]]
+    canary: Callable[[], str]  # renders a built-in image; returns what is wrong, or an empty text
     start_args: tuple[Any, ...] = ()
     preload: Sequence[str] = ()
 
@@ -75,7 +76,7 @@ class WorkerPool(Protocol):
 
     @property
     def idle(self) -> int:
-        """How many jobs could be submitted right now."""
+        """How many jobs could be submitted right now; none while it is open whether workers die of everything."""
 
     def submit(self, task: RenderTask) -> Running:
         """Hand a task to an idle worker. The future never fails and is never cancelled; it holds a Report."""

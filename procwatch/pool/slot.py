@@ -20,13 +20,16 @@ from multiprocessing.context import ForkServerContext, ForkServerProcess
 from typing import Any, Final
 
 from procwatch.model import RenderResult, RenderTask
-from procwatch.pool.exits import exit_text, is_over, parent_of
+from procwatch.pool.exits import UNREAD, exit_text, is_over, parent_of
 from procwatch.pool.ports import WorkerEntry
 
 #: A cold start of the forkserver with Pillow preloaded took 0.2 s; a machine that swaps may need far longer.
 HANDSHAKE_TIMEOUT_S: Final = 60.0
 #: While a worker starts, how often it is asked whether anybody still wants it.
 _GIVE_UP_CHECK_S: Final = 0.1
+_FORKSERVER_GRACE_MS: Final = 200
+#: Real slots count from 1.
+CANARY_SLOT: Final = 0
 #: Doubles that daemon and worker share: see worker.entry.
 CLAIM_CELLS: Final = 2
 _CLAIM_STARTED: Final = 0
@@ -70,6 +73,7 @@ class Worker:
     busy_since_s: float = 0.0
     task: RenderTask | None = None
     kill_reason: str = ""
+    is_orphan: bool = False  # lost because the forkserver died, whatever this worker was doing
     _closed: bool = field(default=False)
 
     def submit(
@@ -96,14 +100,11 @@ class Worker:
         """Whether the process has ended."""
         return is_over(self.pidfd)
 
-    @property
-    def is_orphan(self) -> bool:
-        """Whether the forkserver is gone: then the executor broke for that, whatever this worker was doing."""
-        return is_over(self._forkserver_pidfd)
-
     def kill(self, reason: str) -> None:
         """SIGKILL the process. `reason` is set first, so that whoever sees the death knows why."""
         self.kill_reason = self.kill_reason or reason
+        if self._closed:
+            return
         with contextlib.suppress(ProcessLookupError):
             signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
 
@@ -114,7 +115,10 @@ class Worker:
         self._closed = True
         self._lifeline.close()  # whatever still runs is killed by the kernel now
         self.executor.shutdown(wait=True)
-        text = exit_text(self.pidfd, self._process.exitcode)
+        code = self._process.exitcode
+        text = exit_text(self.pidfd, code)
+        # A dying forkserver closes its pipes, which breaks the executors, a moment before it is dead.
+        self.is_orphan = code == UNREAD and is_over(self._forkserver_pidfd, wait_ms=_FORKSERVER_GRACE_MS)
         os.close(self.pidfd)
         os.close(self._forkserver_pidfd)
         return text
@@ -152,6 +156,23 @@ def start_worker(entry: WorkerEntry, slot: int, give_up: threading.Event) -> Wor
         _forkserver_pidfd=forkserver_pidfd,
         _process=context.started[0],
     )
+
+
+def ask_canary(entry: WorkerEntry, timeout_s: float, give_up: threading.Event) -> str:
+    """Render the canary image on a fresh worker. Return an empty text, or how it failed. Blocks; never raises."""
+    try:
+        worker = start_worker(entry, CANARY_SLOT, give_up)
+    except Exception as error:  # noqa: BLE001 (whatever kept it from starting is the answer)
+        return f"no worker started: {type(error).__name__}: {error}"
+    try:
+        return worker.executor.submit(entry.canary).result(timeout_s)
+    except TimeoutError:
+        return f"the canary image took longer than {timeout_s:g} s"
+    except Exception:  # noqa: BLE001 (its death is the answer)
+        return "the worker died of the canary image"
+    finally:
+        worker.kill("canary")
+        worker.close()
 
 
 def prepare_forkserver(preload: Sequence[str]) -> None:

@@ -16,7 +16,12 @@ from typing import Any, Final
 from procwatch.model import RenderFailed, RenderResult, RenderTask
 
 #: What the forkserver imports once, so that every worker is born with it.
-PRELOAD: Final = ("procwatch.worker.task", "procwatch.worker.limits", "cykooz_resizer")
+PRELOAD: Final = (
+    "procwatch.worker.task",
+    "procwatch.worker.limits",
+    "procwatch.worker.canary",
+    "cykooz_resizer",
+)
 #: Indexes into the claim array that worker and daemon share: no queue, no lock, two stores a job.
 CLAIM_STARTED: Final = 0
 CLAIM_ENDED: Final = 1
@@ -51,6 +56,16 @@ def hello() -> tuple[int, dict[str, str]]:
     A note "error" says that the process cannot be used; the slot ends it.
     """
     return os.getpid(), dict(_notes)
+
+
+def canary() -> str:
+    """Render the built-in canary image. Return an empty text, or why it failed."""
+    try:
+        from procwatch.worker.canary import render
+
+        return render()
+    except BaseException as error:  # noqa: BLE001 (see the module's docstring)
+        return f"{type(error).__name__}: {error}"[:500]
 
 
 def run(sequence: int, task: RenderTask) -> tuple[RenderResult, int]:

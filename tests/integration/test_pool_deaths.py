@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 import time
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from procwatch.model import Rendered, RenderFailed
 from procwatch.pool.exits import parent_of
 from procwatch.pool.ports import Report
 from tests.support import bad_workers, processes
-from tests.support.pool_bench import PoolBench, open_files, threads
+from tests.support.pool_bench import PoolBench
 from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(90)]
@@ -141,18 +142,18 @@ def test_sixty_deaths_leave_descriptors_and_threads_as_they_were(tmp_path: Path)
     with PoolBench(tmp_path, workers=2) as bench:
         bench.ready().reports(["sigkill", "well"])
         bench.ready()
-        before = open_files(), threads()
+        before = bench.calm()
         for _ in range(30):
             bench.ready().reports(["sigkill", "exit_3"])
             bench.report_well_on_all()
-        bench.until(lambda: (open_files(), threads()) == before, timeout_s=10.0)
+        assert bench.calm() == before
         assert len(bench.witness.lost) == 61
 
 
 def test_stopping_answers_running_jobs_and_leaves_no_process(tmp_path: Path) -> None:
     with PoolBench(tmp_path, workers=2) as bench:
         bench.ready()
-        before = threads()
+        before = threading.active_count()
         hung = bench.submit("hang_in_c")
         bench.until(lambda: True)
         bench.pool.stop()
@@ -160,4 +161,4 @@ def test_stopping_answers_running_jobs_and_leaves_no_process(tmp_path: Path) -> 
         assert death is not None
         assert death.kind == "stopped"
         assert not any(processes.alive(pid) for _, pid in bench.witness.started)
-        assert threads() < before
+        assert threading.active_count() < before

@@ -1,5 +1,6 @@
 """Real workers start, are replaced when they have done enough or grown too much, and are started again."""
 
+import threading
 import time
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import pytest
 
 from procwatch.model import Rendered
 from tests.support import bad_workers, processes
-from tests.support.pool_bench import PoolBench, open_files, threads
+from tests.support.pool_bench import PoolBench, no_pool_threads, open_files
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(60)]
 
@@ -43,11 +44,10 @@ def test_recycling_leaves_descriptors_and_threads_as_they_were(tmp_path: Path) -
     with PoolBench(tmp_path, workers=2, recycle_after_jobs=1) as bench:
         bench.ready().reports(["well", "well"])
         bench.ready()
-        before = open_files(), threads()
+        before = bench.calm()
         for _ in range(20):
             bench.ready().reports(["well", "well"])
-        bench.ready()
-        bench.until(lambda: (open_files(), threads()) == before, timeout_s=10.0)
+        assert bench.calm() == before
 
 
 @pytest.mark.parametrize("notes_only", [False, True])
@@ -70,14 +70,18 @@ def test_a_worker_that_cannot_start_is_tried_again_and_told(tmp_path: Path, note
 def test_failed_starts_leave_nothing_behind(tmp_path: Path) -> None:
     entry = bad_workers.worker_entry(start=bad_workers.start_notes_error)
     with PoolBench(tmp_path, workers=1, entry=entry) as bench:
-        bench.until(lambda: len(bench.witness.lost) == 1)
-        before = open_files(), threads()
+        bench.until(lambda: len(bench.witness.lost) == 2)
+        bench.until(lambda: bool(bench.witness.breaker))  # the canary's worker is gone too
+        bench.until(no_pool_threads)
+        before = open_files(), threading.active_count()
+        bench.let_pass(1.0)
         bench.until(lambda: len(bench.witness.lost) == 3)
-        bench.until(lambda: (open_files(), threads()) <= before, timeout_s=10.0)
+        bench.until(no_pool_threads)
+        assert (open_files(), threading.active_count()) == before
 
 
 def test_stopping_does_not_wait_for_a_start_that_hangs(tmp_path: Path) -> None:
-    before = threads()
+    before = threading.active_count()
     with PoolBench(
         tmp_path, workers=2, entry=bad_workers.worker_entry(start=bad_workers.start_hangs)
     ) as bench:
@@ -86,7 +90,7 @@ def test_stopping_does_not_wait_for_a_start_that_hangs(tmp_path: Path) -> None:
         began_s = time.monotonic()
         bench.pool.stop()
         assert time.monotonic() - began_s < 2.0
-    assert threads() == before
+    assert threading.active_count() == before
 
 
 def test_the_view_tells_what_each_slot_does(tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ def test_a_worker_imports_nothing_of_the_daemons_side(tmp_path: Path) -> None:
         start=entry.start,
         hello=entry.hello,
         run=tell_modules.run,
+        canary=entry.canary,
         start_args=(tuple(BUILTIN_RECIPES.values()),),
         preload=entry.PRELOAD,
     )

@@ -22,6 +22,7 @@ from procwatch.worker import task as decoding
 
 _GIB: Final = 1024**3
 _kept: list[bytearray] = []
+_mended: list[str] = []
 
 
 class NeedsTwoArgumentsError(Exception):
@@ -47,8 +48,7 @@ def sigkill(job: RenderTask) -> NoReturn:
 
 def sigsegv(job: RenderTask) -> NoReturn:
     """A decoder that follows a wild pointer: libwebp, CVE-2023-4863."""
-    ctypes.string_at(0)
-    raise AssertionError
+    sigsegv_now()
 
 
 def abort(job: RenderTask) -> NoReturn:
@@ -127,6 +127,12 @@ def start_raises(claim: "Array[c_double]", daemon: Connection, slot: int, *argum
     start(claim, daemon, slot, *arguments[:-1])
 
 
+def start_unmended(claim: "Array[c_double]", daemon: Connection, slot: int, *arguments: Any) -> None:
+    """A start that goes well on an installation on which nothing else does until a file is there."""
+    _mended.append(arguments[-1])
+    start(claim, daemon, slot, *arguments[:-1])
+
+
 def start_notes_error(claim: "Array[c_double]", daemon: Connection, slot: int, *arguments: Any) -> None:
     """A start that procwatch's own net caught."""
     start(claim, daemon, slot, *arguments)
@@ -157,16 +163,36 @@ def run_odd_without_net(sequence: int, job: RenderTask) -> tuple[RenderResult, i
     return (run_without_net if job.path.startswith("raise_odd/") else entry.run)(sequence, job)
 
 
+def canary_dies_until_mended() -> str:
+    """A library that crashes on every picture, until somebody installs the right one."""
+    if not os.path.exists(_mended[0]):
+        with open(f"{_mended[0]}.canaries", "a", encoding="ascii") as file:
+            file.write("canary\n")
+        sigsegv_now()
+    return entry.canary()
+
+
+def sigsegv_now() -> NoReturn:
+    ctypes.string_at(0)
+    raise AssertionError
+
+
+def canary_says_no() -> str:
+    return "OSError: decoder jpeg not available"
+
+
 def worker_entry(
     start: Callable[..., None] = start,
     run: Callable[..., Any] = entry.run,
     arguments: Sequence[Any] = ((),),
+    canary: Callable[[], str] = entry.canary,
 ) -> WorkerEntry:
     """Return the entry whose decoder is `misbehave`."""
     return WorkerEntry(
         start=start,
         hello=entry.hello,
         run=run,
+        canary=canary,
         start_args=tuple(arguments),
         preload=entry.PRELOAD,
     )

@@ -23,6 +23,7 @@ class Witness:
         self.started: list[tuple[int, int]] = []  # (slot, pid)
         self.lost: list[dict[str, Any]] = []
         self.recycled: list[tuple[int, int, str]] = []
+        self.breaker: list[str] = []
 
     def worker_started(self, slot: int, worker: Worker) -> None:
         self.started.append((slot, worker.pid))
@@ -34,6 +35,12 @@ class Witness:
 
     def worker_recycled(self, slot: int, worker: Worker, reason: str) -> None:
         self.recycled.append((slot, worker.pid, reason))
+
+    def pool_degraded(self, reason: str, deaths: int) -> None:
+        self.breaker.append(f"degraded after {deaths}: {reason}")
+
+    def pool_recovered(self, seconds: float) -> None:
+        self.breaker.append("recovered")
 
     def capacity_changed(self) -> None:
         """Asked again at every turn anyway."""
@@ -55,9 +62,18 @@ class PoolBench:
             post=lambda function, *arguments: self._mailbox.put((function, arguments)),
             events=self.witness,
             timeout_s=timeout_s,
+            clock=self.clock,
             **options,
         )
         self._count = 0
+        self._ahead_s = 0.0
+
+    def clock(self) -> float:
+        return time.monotonic() + self._ahead_s
+
+    def let_pass(self, seconds: float) -> None:
+        """Move the pool's clock on."""
+        self._ahead_s += seconds
 
     def __enter__(self) -> Self:
         self.pool.start()
@@ -74,14 +90,18 @@ class PoolBench:
         self.until(lambda: self.pool.idle >= wanted)
         return self
 
+    @property
+    def is_up(self) -> bool:
+        """Whether every slot has a worker, whatever the pool says of its capacity."""
+        return all(view.worker_pid is not None for view in self.pool.view(self.clock()))
+
     def until(self, done: Callable[[], bool], timeout_s: float = 30.0) -> None:
         """Be the dispatcher's loop until the condition holds."""
         deadline_s = time.monotonic() + timeout_s
         while not done():
-            now_s = time.monotonic()
-            assert now_s < deadline_s, f"still not after {timeout_s} s; lost: {self.witness.lost}"
-            again_s = self.pool.tick(now_s)
-            wait_s = min(0.05, max(0.0, (again_s or deadline_s) - time.monotonic()))
+            assert time.monotonic() < deadline_s, f"still not after {timeout_s} s; lost: {self.witness.lost}"
+            again_s = self.pool.tick(self.clock())
+            wait_s = 0.05 if again_s is None else min(0.05, max(0.0, again_s - self.clock()))
             self._turn(wait_s)
 
     def _turn(self, wait_s: float) -> None:
@@ -93,6 +113,11 @@ class PoolBench:
                 function(*arguments)
         except queue.Empty:
             return
+
+    def calm(self) -> tuple[int, int]:
+        """Wait until every slot has its worker and nothing is being started or ended; return descriptors and threads."""
+        self.until(lambda: self.is_up and no_pool_threads(), timeout_s=10.0)
+        return open_files(), threading.active_count()
 
     def submit(self, kind: str) -> Running:
         """Submit a task with a decoder of this kind (see bad_workers) to an idle worker."""
@@ -136,5 +161,6 @@ def open_files() -> int:
     return len(os.listdir("/proc/self/fd"))
 
 
-def threads() -> int:
-    return threading.active_count()
+def no_pool_threads() -> bool:
+    """Whether no worker is being started or ended right now."""
+    return not any(thread.name == "procwatch-pool" for thread in threading.enumerate())

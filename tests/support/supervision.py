@@ -20,7 +20,7 @@ from procwatch.dispatch.retry import after_death
 from procwatch.model import Rendered, RenderFailed
 from procwatch.pool.ports import Running
 from tests.support.bad_workers import run_odd_without_net, worker_entry
-from tests.support.pool_bench import PoolBench, open_files, threads
+from tests.support.pool_bench import PoolBench
 
 TIMEOUT_S = 0.5
 #: How a culprit of each kind must end, and how many workers it takes along.
@@ -114,13 +114,13 @@ def run(folder: Path, deaths: int) -> dict[str, Any]:
         bench.ready().until(warm_up.turn, timeout_s=60)
         bench.ready()
         (folder / "ran").unlink()
-        before = open_files(), threads(), resident_bytes()
+        before, before_bytes = bench.calm(), resident_bytes()
         began_s = time.monotonic()
         supervisor = Supervisor(bench, deque(jobs))
         bench.until(supervisor.turn, timeout_s=800)
         seconds = time.monotonic() - began_s
         bench.ready()
-        flat = settles(bench, before[:2])
+        after = bench.calm()
         return {
             "jobs": len(jobs),
             "deaths": supervisor.deaths,
@@ -130,21 +130,11 @@ def run(folder: Path, deaths: int) -> dict[str, Any]:
             "expected_failed": {name(job): CULPRITS[job.kind][0] for job in jobs if job.kind in CULPRITS},
             "innocents": [name(job) for job in jobs if job.kind not in CULPRITS],
             "seconds": round(seconds, 1),
-            "descriptors": [before[0], open_files()],
-            "threads": [before[1], threads()],
-            "flat": flat,
-            "growth_bytes": resident_bytes() - before[2],
+            "descriptors": [before[0], after[0]],
+            "threads": [before[1], after[1]],
+            "growth_bytes": resident_bytes() - before_bytes,
             "worst_late_s": round(supervisor.worst_late_s, 3),
         }
-
-
-def settles(bench: PoolBench, before: tuple[int, int]) -> bool:
-    """Whether descriptors and threads come back to what they were; threads of executors end a moment later."""
-    try:
-        bench.until(lambda: (open_files(), threads()) == before, timeout_s=10)
-    except AssertionError:
-        return False
-    return True
 
 
 if __name__ == "__main__":
