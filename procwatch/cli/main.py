@@ -24,11 +24,19 @@ class Command(NamedTuple):
 COMMANDS: Final[dict[str, Command]] = {
     "run": Command("procwatch.cli.run", "watch the inboxes until stopped", "procwatch run ~/pictures"),
     "once": Command("procwatch.cli.once", "process what is there, then end", "procwatch once ~/pictures"),
+    "status": Command("procwatch.cli.status", "show what a daemon does right now", "procwatch status --watch"),
+    "logs": Command("procwatch.cli.logs", "read and follow the log", "procwatch logs -f --failed"),
     "explain": Command(
         "procwatch.cli.explain", "say why a file is not done, or how it ended", "procwatch explain a.jpg"
     ),
     "audit": Command(
         "procwatch.cli.audit", "compare the folders with the ledger", "procwatch audit ~/pictures"
+    ),
+    "retry": Command(
+        "procwatch.cli.retry", "put failed files through the inbox again", "procwatch retry --error timeout"
+    ),
+    "rebuild": Command(
+        "procwatch.cli.rebuild", "render kept originals with today's recipe", "procwatch rebuild --stale"
     ),
     "pause": Command("procwatch.cli.pause", "start no new jobs until resumed", "procwatch pause ~/pictures"),
     "resume": Command("procwatch.cli.resume", "start jobs again", "procwatch resume ~/pictures"),
@@ -36,6 +44,9 @@ COMMANDS: Final[dict[str, Command]] = {
         "procwatch.cli.check", "validate and show the configuration", "procwatch check -c my.toml"
     ),
     "init": Command("procwatch.cli.init", "write an annotated procwatch.toml", "procwatch init ~/pictures"),
+    "unit": Command(
+        "procwatch.cli.unit", "install or print the systemd unit", "procwatch unit --print -c my.toml"
+    ),
 }
 
 

@@ -11,7 +11,6 @@ import tempfile
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -188,15 +187,16 @@ class Box:
         """Return a property of a unit."""
         return self.run(f"systemctl show --value -p {name} {unit}").stdout.strip()
 
-    def journal(self, unit: str = "procwatch.service") -> list[str]:
-        """Return what the unit's own processes wrote, a line each."""
-        match = f"_SYSTEMD_UNIT={unit} _TRANSPORT=stdout"
-        self.run("journalctl --sync")
-        return self.run(f"journalctl -o cat --no-pager {match}", check=False).stdout.splitlines()
+    def journal(self, unit: str, since_us: int = 0) -> list[str]:
+        """Return what the processes of a unit wrote since, a line each; systemd's own lines are left out.
 
-    def lines(self, unit: str = "procwatch.service") -> list[dict[str, Any]]:
-        """Return the JSON log lines of a unit; a line that begins as one must parse."""
-        return [json.loads(line) for line in self.journal(unit) if line.startswith("{")]
+        The time is compared here: `--after-cursor` together with a match skips the first line (systemd 252).
+        """
+        self.run("journalctl --sync")
+        match = f"_SYSTEMD_UNIT={unit} _TRANSPORT=stdout"
+        shown = self.run(f"journalctl -o json -a --no-pager {match}", check=False).stdout
+        entries = [json.loads(line) for line in shown.splitlines()]
+        return [entry["MESSAGE"] for entry in entries if int(entry["__REALTIME_TIMESTAMP"]) >= since_us]
 
 
 def build_wheel(folder: Path, python: str) -> Path:

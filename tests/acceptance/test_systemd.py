@@ -1,0 +1,391 @@
+"""The service under a real systemd: installed by `procwatch unit`, used by other users, killed, frozen, stopped."""
+
+import io
+import os
+import re
+import signal
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from tests.support import images, logs
+from tests.support.service import CONFIG, QUICK, Service, now_us, renditions
+from tests.support.systemd_box import Box, build_wheel, systemd_box
+from tests.support.units import SYSTEMD
+from tests.support.waiting import eventually
+
+pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(110)]
+
+
+@pytest.fixture(scope="module")
+def box() -> Iterator[Box]:
+    with systemd_box() as machine:
+        yield machine
+
+
+@pytest.fixture(scope="module")
+def installed(box: Box, tmp_path_factory: pytest.TempPathFactory) -> Service:
+    """A machine on which somebody followed the manual: a venv in /opt, then `procwatch unit --install`."""
+    program = box.install(build_wheel(tmp_path_factory.mktemp("wheel"), sys.executable))
+    box.run(f"{program} unit --install --yes")
+    box.run("useradd -m alice && useradd -m bob && usermod -aG procwatch alice")
+    return Service(box=box, program=program)
+
+
+@pytest.fixture
+def service(installed: Service) -> Iterator[Service]:
+    """The service, stopped, on empty folders; its log is judged afterwards."""
+    service = Service(box=installed.box, program=installed.program)
+    service.fresh()
+    yield service
+    if service.show("ActiveState") == "active":
+        service.stop()
+    service.judge()
+
+
+def jpegs(count: int, *, noisy: bool = False) -> dict[str, bytes]:
+    make = images.noisy_jpeg if noisy else images.jpeg
+    return {f"{number}.jpg": make(number) for number in range(count)}
+
+
+# --- installing ---
+
+
+def test_install_makes_everything_that_the_service_needs(installed: Service) -> None:
+    box = installed.box
+    assert box.run("stat -c '%U:%G %a' /srv/procwatch/inbox").stdout.strip() == "root:procwatch 2775"
+    assert box.run("stat -c '%U:%G %a' /srv/procwatch/outbox").stdout.strip() == "procwatch:procwatch 2775"
+    assert box.run("getent passwd procwatch").stdout.strip().endswith(("/nologin", "/false"))
+    assert f"{installed.program.removesuffix('procwatch')}python" in installed.show("ExecStart")
+    box.run("systemd-analyze verify procwatch.service")
+    shown = box.run("systemd-analyze --no-pager security procwatch.service").stdout
+    figure = re.search(r"exposure level for procwatch.service: ([0-9.]+)", shown)
+    assert figure, shown
+    assert float(figure[1]) <= 0.2
+
+
+def test_install_again_changes_no_data_and_asks_for_a_restart(service: Service) -> None:
+    service.start()
+    before = service.box.run(f"cat {CONFIG}").stdout
+    said = service.box.run(f"{service.program} unit --install --yes").stdout
+    assert "next:  systemctl restart procwatch" in said
+    assert service.box.run(f"cat {CONFIG}").stdout == before
+
+
+def test_install_without_a_yes_changes_nothing(service: Service) -> None:
+    ended = service.box.run(f"{service.program} unit --install --name other", check=False)
+    assert ended.returncode == 2
+    assert "add --yes" in ended.stderr
+    assert "write /etc/systemd/system/procwatch@other.service" in ended.stdout
+    service.box.run("! test -e /etc/procwatch/other.toml && ! test -e /srv/procwatch/other")
+
+
+def test_a_unit_that_somebody_wrote_by_hand_is_left_alone(service: Service) -> None:
+    path = "/etc/systemd/system/procwatch@hand.service"
+    service.box.write(path, "[Service]\nExecStart=/bin/true\n")
+    ended = service.box.run(f"{service.program} unit --install --name hand --yes", check=False)
+    service.box.run(f"rm {path}")
+    assert ended.returncode == 2
+    assert "is left alone" in ended.stderr
+
+
+def test_uninstall_leaves_data_and_configuration(service: Service) -> None:
+    box = service.box
+    box.run(f"{service.program} unit --install --name gone --yes && systemctl enable --now procwatch@gone")
+    box.run("touch /srv/procwatch/gone/inbox/keep.me")
+    box.run(f"{service.program} unit --uninstall --name gone --yes")
+    assert box.show("LoadState", "procwatch@gone.service") == "not-found"
+    box.run("test -e /srv/procwatch/gone/inbox/keep.me && test -e /etc/procwatch/gone.toml")
+    box.run("test -e /var/lib/procwatch/gone/ledger.sqlite && test -e /etc/sysusers.d/procwatch.conf")
+    box.run("rm -r /srv/procwatch/gone /etc/procwatch/gone.toml")
+
+
+# --- running ---
+
+
+def test_started_means_that_inboxes_are_watched_and_a_worker_has_answered(service: Service) -> None:
+    service.box.run(f"systemctl start --no-block {service.unit}")
+    eventually(lambda: service.show("ActiveState") == "active", every_s=0.01)
+    said = {line["event"] for line in service.lines()}
+    assert {"watch.started", "pool.worker_started"} <= said
+    assert service.show("StatusText")
+    service.wait_for("service.ready")
+
+
+def test_what_other_users_drop_is_processed_and_readable(service: Service) -> None:
+    """cp, mv and a new folder, each as another user; results are for that user and for a third one."""
+    service.start()
+    source = service.supply({"a.jpg": images.jpeg(1), "b.jpg": images.jpeg(2), "c.jpg": images.jpeg(3)})
+    inbox = "/srv/procwatch/inbox"
+    service.box.run(
+        f"cp {source}/a.jpg {inbox}/; mv {source}/b.jpg {inbox}/; mkdir {inbox}/new; cp {source}/c.jpg {inbox}/new/",
+        user="alice",
+    )
+    expected = renditions("a.jpg", "b.jpg", "new/c.jpg")
+    eventually(lambda: service.archived() == {"a.jpg", "b.jpg", "new/c.jpg"})
+    assert service.outputs() == expected
+    for user in ("alice", "bob"):
+        service.box.run(
+            f"cd /srv/procwatch/outbox && cat {' '.join(sorted(expected))} > /dev/null", user=user
+        )
+    for name in expected:
+        with Image.open(io.BytesIO((service.home / "outbox" / name).read_bytes())) as picture:
+            picture.load()
+    workers = {line["worker_pid"] for line in logs.select(service.lines(), "pool.worker_started")}
+    done = logs.select(service.lines(), "job.done")
+    assert {line["worker_pid"] for line in done} <= workers
+
+
+def test_modes_of_results_do_not_depend_on_the_sandbox(service: Service) -> None:
+    """RestrictSUIDSGID= forbids to set setgid; it is inherited, so the group can go on working in new folders."""
+    service.start()
+    source = service.supply({"c.jpg": images.jpeg(3)})
+    service.box.run(
+        f"mkdir /srv/procwatch/inbox/new; cp {source}/c.jpg /srv/procwatch/inbox/new/", user="alice"
+    )
+    service.wait_for("job.done")
+    assert oct((service.home / "outbox/new").stat().st_mode) == "0o42775"
+    assert oct((service.home / "outbox/new/c-web.jpg").stat().st_mode) == "0o100664"
+
+
+def test_an_original_is_renamed_into_the_archive_not_copied(service: Service) -> None:
+    """Each entry of ReadWritePaths= is a mount, and a rename across mounts fails: one entry must hold both folders."""
+    service.start()
+    source = service.supply({"a.jpg": images.jpeg(1)})
+    inode = (service.box.srv / os.path.basename(source) / "a.jpg").stat().st_ino
+    service.box.run(f"mv {source}/a.jpg /srv/procwatch/inbox/", user="alice")
+    eventually(lambda: service.archived() == {"a.jpg"})
+    assert (service.home / "archive/a.jpg").stat().st_ino == inode
+
+
+def test_folders_that_are_mounts_of_their_own_work_too(service: Service) -> None:
+    each = " ".join(f"/srv/procwatch/{name}" for name in ("inbox", "outbox", "archive", "failed"))
+    service.drop_in(f"[Service]\nReadWritePaths=\nReadWritePaths={each}\n", "mounts")
+    service.start()
+    service.drop(jpegs(2))
+    eventually(lambda: service.archived() == {"0.jpg", "1.jpg"})
+    assert service.outputs() == renditions("0.jpg", "1.jpg")
+    assert not list((service.home / "inbox").iterdir())
+
+
+def test_a_folder_copied_by_another_user_is_done_and_the_log_says_what_to_mend(service: Service) -> None:
+    """`cp -r` gives folders the modes of its source: the service may read there, and remove nothing."""
+    service.start()
+    source = service.supply({"album/1.jpg": images.jpeg(1), "album/sub/2.jpg": images.jpeg(2)})
+    service.box.run(f"cp -r {source}/album /srv/procwatch/inbox/", user="alice")
+    for path in ("album/1.jpg", "album/sub/2.jpg"):
+        service.wait_for("job.done", path=path)
+        assert "chmod g+w" in service.wait_for("file.stuck", path=path)["hint"]
+    assert service.outputs() == renditions("album/1.jpg", "album/sub/2.jpg")
+
+
+def test_with_the_drop_in_for_any_owner_such_a_folder_is_archived(service: Service) -> None:
+    service.drop_in((SYSTEMD / "drop-ins/any-owner.conf").read_text(), "any-owner")
+    service.start()
+    source = service.supply({"album/1.jpg": images.jpeg(1), "album/sub/2.jpg": images.jpeg(2)})
+    service.box.run(f"cp -r {source}/album /srv/procwatch/inbox/", user="alice")
+    eventually(lambda: service.archived() == {"album/1.jpg", "album/sub/2.jpg"})
+    denied = in_sandbox(service, "cat /etc/shadow; touch /etc/x", check=False)
+    assert "Permission denied" in denied
+    assert "Read-only file system" in denied
+
+
+# --- trouble ---
+
+
+def test_a_killed_worker_does_not_end_the_service(service: Service) -> None:
+    service.start()
+    pid = service.pid
+    worker = service.wait_for("pool.worker_started")["worker_pid"]
+    service.signal(signal.SIGKILL, worker)
+    service.drop(jpegs(4))
+    eventually(lambda: len(service.archived()) == 4)
+    assert (service.show("NRestarts"), service.pid) == ("0", pid)
+
+
+def test_a_killed_daemon_is_started_again_and_nothing_is_lost(service: Service) -> None:
+    service.killed = True
+    service.start()
+    first = service.pid
+    service.drop(jpegs(16, noisy=True))
+    service.wait_for("job.done")
+    service.signal(signal.SIGKILL)
+    eventually(lambda: len(service.archived()) == 16, 40, 0.1)
+    assert service.show("NRestarts") == "1"
+    assert service.pid not in {0, first}
+    assert service.outputs() == renditions(*jpegs(16))
+    ends = {(line["path"], line["job"]) for line in logs.terminal(service.lines())}
+    assert Counter(path for path, _ in ends) == Counter(jpegs(16).keys())
+
+
+def test_a_frozen_loop_is_ended_by_the_watchdog_and_started_again(service: Service) -> None:
+    service.killed = True
+    service.drop_in("[Service]\nWatchdogSec=2s\nTimeoutAbortSec=2s\n", "watchdog")
+    service.start()
+    frozen = service.pid
+    service.signal(signal.SIGSTOP)
+    eventually(lambda: service.show("NRestarts") == "1", 30, 0.2)
+    eventually(lambda: service.show("ActiveState") == "active")
+    assert service.pid != frozen
+    assert "Fatal Python error: Aborted" in service.journal(), "and the journal has the stacks"
+    service.drop(jpegs(2))
+    eventually(lambda: len(service.archived()) == 2)
+
+
+def test_an_idle_service_keeps_the_watchdog_content(service: Service) -> None:
+    service.drop_in("[Service]\nWatchdogSec=1s\n", "watchdog")
+    service.start()
+    pid = service.pid
+    time.sleep(4)  # the passing of time is what is tested
+    assert (service.show("NRestarts"), service.pid) == ("0", pid)
+
+
+def test_stop_lets_the_running_job_end_and_leaves_the_rest(service: Service) -> None:
+    service.start()
+    group = service.show("ControlGroup")
+    source = service.supply({f"{n}.png": images.slow_png() + bytes(n) for n in range(4)})
+    service.box.run(f"mv {source}/*.png /srv/procwatch/inbox/", user="alice")
+    service.wait_for("job.started")
+    service.stop()
+    lines = service.lines()
+    running = logs.select(lines, "service.stopping")[0]["running"]
+    assert running >= 1
+    assert len(logs.select(lines, "job.done")) >= running
+    assert lines[-1]["event"] == "service.stopped"
+    assert service.show("Result") == "success"
+    assert len(service.archived()) + len(list((service.home / "inbox").iterdir())) == 4
+    service.box.run(f"! test -s /sys/fs/cgroup{group}/cgroup.procs")
+
+
+def test_a_mistake_in_the_configuration_is_told_and_not_tried_for_ever(service: Service) -> None:
+    service.box.write(CONFIG, QUICK.replace("settle", "setle"))
+    assert service.box.run(f"systemctl start {service.unit}", check=False).returncode != 0
+    time.sleep(1)  # five times RestartSec= of these tests
+    assert [service.show(name) for name in ("ActiveState", "ExecMainStatus", "NRestarts")] == [
+        "failed",
+        "3",
+        "0",
+    ]
+    assert any('did you mean "settle"' in line for line in service.journal())
+
+
+def test_a_late_mount_is_waited_for(service: Service) -> None:
+    """Exit 4, no inbox can be watched: the unit comes back until the folder is there."""
+    service.box.write(CONFIG, QUICK.replace("/srv/procwatch/inbox", "/srv/procwatch/late/inbox"))
+    service.box.run(f"systemctl start --no-block {service.unit}")
+    eventually(lambda: int(service.show("NRestarts")) >= 2, 20, 0.1)
+    eventually(lambda: service.show("ExecMainStatus") == "4", every_s=0)
+    assert any("mount what belongs there" in line for line in service.journal())
+    service.box.run(
+        "install -d -o procwatch -g procwatch -m 2775 /srv/procwatch/late /srv/procwatch/late/inbox"
+    )
+    eventually(lambda: service.show("ActiveState") == "active")
+    service.stop()
+    service.box.run("rm -r /srv/procwatch/late")
+
+
+def test_a_second_daemon_on_the_same_inbox_ends_and_stays_ended(service: Service) -> None:
+    """The shipped template as it is, beside the service that holds the inbox."""
+    service.start()
+    unit = (SYSTEMD / "procwatch@.service").read_text()
+    assert "/opt/procwatch/bin/python" in unit
+    service.box.write("/etc/systemd/system/procwatch@.service", unit)
+    service.box.write("/etc/procwatch/twin.toml", QUICK)
+    service.box.run("systemctl daemon-reload")
+    assert service.box.run("systemctl start procwatch@twin", check=False).returncode != 0
+    time.sleep(1)
+    assert service.box.show("ExecMainStatus", "procwatch@twin.service") == "5"
+    assert service.box.show("NRestarts", "procwatch@twin.service") == "0"
+    service.box.run("systemctl reset-failed && rm /etc/systemd/system/procwatch@.service")
+
+
+# --- the sandbox ---
+
+
+def in_sandbox(service: Service, command: str, *, check: bool = True) -> str:
+    """Run a command as the service's user in the daemon's own namespaces, and return all that it printed."""
+    inside = f"nsenter -t {service.pid} -m -n setpriv --reuid procwatch --regid procwatch --clear-groups"
+    ended = service.box.run(f"{inside} sh -c '{command}'", check=check)
+    return ended.stdout + ended.stderr
+
+
+def test_the_service_can_write_nowhere_else(service: Service) -> None:
+    """What is open to everyone outside is closed in there, so it is ProtectSystem= that holds and not a file mode."""
+    service.box.run(
+        "mkdir -p -m 0777 /srv/open /var/open /home/open /mnt/open; chmod 0777 /srv/open /var/open /mnt/open"
+    )
+    service.start()
+    for folder in ("/srv/open", "/var/open", "/mnt/open"):
+        assert "Read-only file system" in in_sandbox(service, f"touch {folder}/x", check=False)
+    assert in_sandbox(service, "ls -A /home /root 2>&1 | grep -v :", check=False).strip() == ""
+    in_sandbox(service, "touch /srv/procwatch/inbox/.probe && rm /srv/procwatch/inbox/.probe")
+    service.box.run("touch /tmp/outside")
+    assert "outside" not in in_sandbox(service, "ls /tmp")
+
+
+def test_the_service_has_no_network_no_capability_and_a_filter(service: Service) -> None:
+    service.start()
+    status = service.box.run(f"cat /proc/{service.pid}/status").stdout
+    values = dict(re.findall(r"(?m)^(\w+):\s+(.*)$", status))
+    assert {int(values[name], 16) for name in ("CapEff", "CapPrm", "CapBnd", "CapAmb")} == {0}
+    assert (values["NoNewPrivs"], values["Seccomp"]) == ("1", "2")
+    interfaces = service.box.run(f"cut -d: -f1 /proc/{service.pid}/net/dev | tail -n +3").stdout.split()
+    assert set(interfaces) <= {"lo"}
+
+
+def test_an_inbox_below_home_works_and_nothing_else_of_home_is_seen(service: Service) -> None:
+    box = service.box
+    box.run(
+        "mkdir -p /home/alice/pictures/inbox; touch /home/alice/secret; chmod 700 /home/alice;"
+        " chown -R alice:procwatch /home/alice/pictures; chmod -R 2775 /home/alice/pictures"
+    )
+    box.write("/etc/procwatch/alice.toml", QUICK.replace("/srv/procwatch", "/home/alice/pictures"))
+    said = box.run(f"{service.program} unit --install --name alice --yes").stdout
+    assert "setfacl -R -m u:procwatch:rwX" in said
+    other = Service(box=box, program=service.program, unit="procwatch@alice.service", since_us=now_us())
+    other.start()
+    source = service.supply({"a.jpg": images.jpeg(1)})
+    box.run(f"cp {source}/a.jpg /home/alice/pictures/inbox/", user="alice")
+    other.wait_for("job.done")
+    box.run("until test -e /home/alice/pictures/archive/a.jpg; do sleep 0.1; done", timeout_s=20)
+    assert in_sandbox(other, "find /home -mindepth 1 -maxdepth 2").split() == [
+        "/home/alice",
+        "/home/alice/pictures",
+    ]
+    other.stop()
+    other.judge()
+    box.run(f"{service.program} unit --uninstall --name alice --yes; rm -r /home/alice/pictures")
+
+
+def test_an_installation_below_root_is_made_visible_to_the_service(service: Service) -> None:
+    """As pipx run by root leaves it: ProtectHome= would hide the interpreter (status 203/EXEC)."""
+    box = service.box
+    box.run("mkdir -p /root/venvs && cp -a /opt/procwatch /root/venvs/procwatch")
+    said = box.run("/root/venvs/procwatch/bin/python -m procwatch unit --install --name rooted --yes").stdout
+    assert "the service sees that read-only" in said
+    other = Service(box=box, program=service.program, unit="procwatch@rooted.service", since_us=now_us())
+    other.start()
+    assert "/root/venvs/procwatch" in box.run(f"tr '\\0' ' ' < /proc/{other.pid}/cmdline").stdout
+    assert in_sandbox(other, "find /root -mindepth 1 -maxdepth 2").split() == [
+        "/root/venvs",
+        "/root/venvs/procwatch",
+    ]
+    other.stop()
+    other.judge()
+    box.run(
+        f"{service.program} unit --uninstall --name rooted --yes; rm -r /root/venvs /srv/procwatch/rooted"
+    )
+
+
+def test_the_default_configuration_of_an_install_works_as_it_is(service: Service, tmp_path: Path) -> None:
+    box = service.box
+    box.run(f"rm {CONFIG} && {service.program} unit --install --yes")
+    service.start()
+    service.drop(jpegs(1))
+    eventually(lambda: service.archived() == {"0.jpg"})
+    assert not service.journal()[0].startswith("Traceback")
