@@ -1,9 +1,12 @@
 """However a file arrives, it is processed once, when it is whole."""
 
+import contextlib
 import os
 import subprocess
+import tempfile
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -226,3 +229,26 @@ def test_a_flood_of_small_files_in_many_folders_is_processed_to_the_last(
         oracle.eventually(40, archive=200)
         ends = logs.terminal(daemon.lines())
         assert len(ends) == len({line["path"] for line in ends}) == 200
+
+
+def test_an_archive_on_another_file_system_gets_copies_that_are_whole(places: Places, tmp_path: Path) -> None:
+    """A rename cannot cross file systems: copy, fsync, rename, and only then the original goes."""
+    with other_file_system(tmp_path) as other:
+        config = places.write_config()
+        config.write_text(config.read_text().replace(str(places.archive), str(other)))
+        with Daemon("-c", config, cwd=tmp_path) as daemon:
+            data = images.jpeg(1)
+            images.write(places.inbox / "album/far.jpg", data)
+            daemon.wait_for("job.done", path="album/far.jpg")
+            eventually(lambda: not (places.inbox / "album/far.jpg").exists())
+        assert [file.relative_to(other).as_posix() for file in files_below(other)] == ["album/far.jpg"]
+        assert (other / "album/far.jpg").read_bytes() == data
+
+
+@contextlib.contextmanager
+def other_file_system(here: Path) -> Iterator[Path]:
+    """Give a folder that is not on the file system of `here`, or skip the test."""
+    if not os.access("/dev/shm", os.W_OK) or Path("/dev/shm").stat().st_dev == here.stat().st_dev:
+        pytest.skip("no second file system that can be written to: /dev/shm is missing")
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
+        yield Path(folder)
