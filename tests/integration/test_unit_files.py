@@ -92,3 +92,10 @@ def test_no_comment_hides_in_a_value() -> None:
     for path in units.SYSTEMD.rglob("*.[cs]o*"):
         for line in units.directives(path.read_text()) if path.suffix in {".conf", ".service"} else ():
             assert " #" not in line, (path, line)
+
+
+def test_the_manual_shows_these_figures() -> None:
+    page = (units.SYSTEMD / "README.md").read_text()
+    shown = dict(re.findall(r"(?m)^\| with `drop-ins/([a-z-]+\.conf)` \| ([0-9.]+) \|", page))
+    assert shown == {name: str(figure) for name, figure in EXPOSURES.items()}
+    assert "| `procwatch.service`, `procwatch@.service` | 0.2 |" in page
