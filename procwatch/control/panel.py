@@ -98,13 +98,14 @@ class Panel:
 
     def turn(self, now_s: float, state: str) -> None:
         """Once a turn of the loop: hand a fresh snapshot to the lane when it is time and the last is written."""
-        changed, self._state = state != self._state, state
+        changed = state != self._state
         if (now_s < self._next_s and not changed) or self._writing:
             return
+        self._state = state
         self._next_s = now_s + MIN_INTERVAL_S
         self._writing = True
         self._measure(now_s)
-        self._lane.submit(self._write, self._content(), now_s)
+        self._lane.submit(self._write, self._content(), now_s, changed)
 
     def close(self) -> None:
         """Say that the daemon has ended, and answer no more."""
@@ -116,14 +117,16 @@ class Panel:
 
     def _content(self) -> dict[str, Any]:
         now_s, wall_s = self._loop.clock(), time.time()
-        made = self._maker.make(self._pool.view(now_s), unserved=self._unserved, now_s=now_s, wall_s=wall_s)
+        slots = self._pool.view(now_s)
+        made = self._maker.make(slots, state=self._state, unserved=self._unserved, now_s=now_s, wall_s=wall_s)
         return {"state": self._state, **self._fixed, **made, "disks": list(self._disks)}
 
     # -- lanes ------------------------------------------------------------------------------------
 
-    def _write(self, content: Mapping[str, Any], now_s: float) -> None:
+    def _write(self, content: Mapping[str, Any], now_s: float, at_once: bool) -> None:
+        write = self._snapshot.write_now if at_once else self._snapshot.offer
         try:
-            self._snapshot.offer(content, now_s=now_s, wall_s=time.time())
+            write(content, now_s=now_s, wall_s=time.time())
         finally:
             self._loop.post(self._written)
 

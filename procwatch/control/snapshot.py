@@ -23,7 +23,13 @@ class SnapshotMaker:
         self._missed: dict[str, tuple[int, float | None]] = {}
 
     def make(
-        self, slots: Sequence[SlotView], *, unserved: Mapping[str, str], now_s: float, wall_s: float
+        self,
+        slots: Sequence[SlotView],
+        *,
+        state: str,
+        unserved: Mapping[str, str],
+        now_s: float,
+        wall_s: float,
     ) -> dict[str, Any]:
         """Return inboxes, slots, pool and failures. `unserved`: inbox → why it is not served."""
         to_wall_s = wall_s - now_s
@@ -40,7 +46,7 @@ class SnapshotMaker:
             "degraded": [
                 *(f"inbox {name} is not served: {why}" for name, why in unserved.items()),
                 *_inbox_trouble(inboxes),
-                *(["no worker process is up"] if slots and not up else []),
+                *(["no worker process is up"] if state == "running" and not up else []),
             ],
         }
 

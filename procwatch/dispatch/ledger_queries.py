@@ -174,6 +174,11 @@ class LedgerQueries(LedgerReader):
         newest = self.newest(record.known.identity.inbox, record.known.identity.path)
         return newest is not None and newest.job != record.known.job
 
+    def blocked(self, inbox: str) -> list[Known]:
+        """Return failed jobs whose file could not be moved out of the inbox."""
+        query = f"{_KNOWN} WHERE inbox = ? AND state = 'failed' AND original = 'blocked' ORDER BY job"
+        return [_known(row) for row in self._db.execute(query, (inbox,))]
+
     def stale(self, inbox: str, recipe_hash: str) -> list[Known]:
         """Return the jobs of originals that still lie in the inbox and were rendered with another recipe."""
         query = (

@@ -75,11 +75,12 @@ def read_status(state_dir: str, *, wall_s: float | None = None) -> dict[str, Any
     written_s = content.get("written_at_s")
     # A clock that was set back makes a negative age; the snapshot is then as new as can be told.
     age_s = max(0.0, now_s - written_s) if isinstance(written_s, int | float) else None
-    stale = age_s is None or age_s > STALE_AFTER_S or not _runs(content.get("pid"))
+    stale = age_s is None or age_s > STALE_AFTER_S or not pid_runs(content.get("pid"))
     return {**content, "age_s": age_s, "stale": stale}
 
 
-def _runs(pid: object) -> bool:
+def pid_runs(pid: object) -> bool:
+    """Whether a process of this id lives, whoever owns it."""
     if not isinstance(pid, int) or isinstance(pid, bool) or pid <= 0:
         return False
     try:

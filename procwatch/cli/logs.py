@@ -1,0 +1,148 @@
+"""procwatch logs: read the log file or the journal, for people on a terminal and as JSON through a pipe."""
+
+import argparse
+import json
+import os
+import sys
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+from procwatch.cli.target import add_target_arguments, settings_for
+from procwatch.errors import EXIT_OK, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from procwatch.control.log_lines import Wanted
+
+EXAMPLES = """examples:
+  procwatch logs -f ~/pictures             follow, over rotations
+  procwatch logs --failed --since 1h       what failed within the last hour
+  procwatch logs --slow 5s --inbox scans   files that took longer than 5 s to render
+  procwatch logs --stats --since 24h       how many, how fast, what failed, which worker
+  procwatch logs --unit procwatch -f       from the journal instead of the log file
+  procwatch logs --file old.log | jq .     any log file; through a pipe it is JSON
+"""
+
+_DEFAULT_UNIT: Final = "procwatch"
+#: Lines of the past that are shown before following.
+_BEFORE_FOLLOWING: Final = 10
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_target_arguments(parser)
+    parser.add_argument("-f", "--follow", action="store_true", help="go on with lines as they are written")
+    parser.add_argument(
+        "-n", "--lines", type=_count, metavar="N", help="only the last N lines before filtering"
+    )
+    source = parser.add_mutually_exclusive_group()
+    source.add_argument(
+        "--file", nargs="?", const="", metavar="FILE", help="a log file; default: the configured one"
+    )
+    source.add_argument("--unit", metavar="NAME", help="the journal of a systemd unit")
+    parser.add_argument("--failed", action="store_true", help="only files that failed")
+    parser.add_argument("--inbox", metavar="NAME", help="only what is about one inbox")
+    parser.add_argument("--since", metavar="TIME", help="only the last 90s, 2h, 1d …")
+    parser.add_argument("--slow", metavar="TIME", help="only files that rendered for at least so long")
+    parser.add_argument("--stats", action="store_true", help="figures instead of lines")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print lines or figures; return 0."""
+    if args.stats and args.follow:
+        raise UsageError("--stats and -f exclude each other", hint="figures need an end")
+    from procwatch.control.log_lines import Wanted, parsed, since
+
+    wanted = Wanted(
+        failed=args.failed,
+        inbox=args.inbox,
+        slow_s=_duration(args.slow, "--slow"),
+        since=None if args.since is None else since(_duration(args.since, "--since") or 0.0, time.time()),
+    )
+    lines = (line for line in parsed(_source(args, wanted)) if wanted.takes(line))
+    try:
+        if args.stats:
+            _print_stats(lines)
+        else:
+            _print_lines(lines)
+    except KeyboardInterrupt:
+        if not args.follow:
+            raise
+    return EXIT_OK
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError("must not be negative")
+    return value
+
+
+def _duration(text: str | None, option: str) -> float | None:
+    from procwatch.units import parse_duration
+
+    if text is None:
+        return None
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        raise UsageError(f"{option}: {error}") from None
+
+
+def _source(args: argparse.Namespace, wanted: "Wanted") -> "Iterator[bytes]":
+    from procwatch.control.log_lines import read_file, read_journal
+
+    last = args.lines
+    if last is None and args.follow and wanted.since is None:
+        last = _BEFORE_FOLLOWING
+    file, unit = _where(args)
+    if file is not None:
+        return read_file(file, start=wanted.since, follow=args.follow, last=last)
+    return read_journal(unit, start=wanted.since, follow=args.follow, last=last)
+
+
+def _where(args: argparse.Namespace) -> tuple[str | None, str]:
+    """Return the log file, or None and the unit. A configuration without a log file logs to the journal."""
+    if args.unit is not None:
+        return None, args.unit
+    if args.file:
+        return args.file, ""
+    settings = settings_for(args)
+    if settings.log.file is not None:
+        return settings.log.file, ""
+    if args.file is not None:
+        raise UsageError(
+            "the configuration has no log file", hint="give one: --file FILE, or use --unit NAME"
+        )
+    return None, _DEFAULT_UNIT
+
+
+def _print_lines(lines: "Iterator[dict[str, Any]]") -> None:
+    if not sys.stdout.isatty():
+        for line in lines:
+            print(json.dumps(line), flush=True)
+        return
+    from datetime import datetime
+
+    from procwatch.observe.console import ConsoleRenderer
+
+    colour = not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    encoding = sys.stdout.encoding or "utf-8"
+    arrow = "→" if "→".encode(encoding, "replace") != b"?" else "->"
+    render = ConsoleRenderer(colour=colour, arrow=arrow)
+    for line in lines:
+        timestamp, level, event = (str(line.pop(key, "")) for key in ("timestamp", "level", "event"))
+        try:
+            moment_s = datetime.fromisoformat(timestamp).timestamp()
+        except ValueError:
+            moment_s = 0.0
+        text = render(moment_s, level, event, line)
+        print(text.encode(encoding, "backslashreplace").decode(encoding), flush=True)
+
+
+def _print_stats(lines: "Iterator[dict[str, Any]]") -> None:
+    from procwatch.control.log_stats import LogStats
+
+    stats = LogStats()
+    stats.add_all(lines)
+    print(stats.text() if sys.stdout.isatty() else json.dumps(stats.to_json(), indent=2))

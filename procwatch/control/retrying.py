@@ -1,0 +1,100 @@
+"""Put failed files back into their inbox as new files: found by their error files, moved without replacing anything.
+
+Not defended: somebody who may write the inbox and swaps one of its folders for a link at the very moment of the move.
+"""
+
+import contextlib
+import errno
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from procwatch.control.places import read_report
+from procwatch.control.tree import folders_below
+from procwatch.delivery.fsops import TEMP_PREFIX, FsOps
+from procwatch.delivery.naming import ERROR_SUFFIX, error_name, safe_relative
+from procwatch.fdopen import DIRECTORY_FLAGS, open_beneath
+from procwatch.model import InboxSpec
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FailedFile:
+    """A file in the failed folder. `name` is relative to that folder, `path` to the inbox that it goes back to."""
+
+    spec: InboxSpec
+    name: str
+    path: str
+    job: str | None
+    error: str | None
+
+
+def failed_files(spec: InboxSpec, below: str = "") -> Iterator[FailedFile]:
+    """Yield every failed file of the inbox, or those in one folder below its failed folder."""
+    root = os.path.join(spec.failed, below) if below else spec.failed
+    for found in folders_below(root):
+        reports = {error_name(name) for name in found.sizes}
+        for name in sorted(found.sizes):
+            is_report = name in reports or name.endswith(ERROR_SUFFIX)
+            if name.startswith(TEMP_PREFIX) or (is_report and error_name(name) not in found.sizes):
+                continue
+            relative = found.path(name)
+            yield failed_file(spec, f"{below}/{relative}" if below else relative)
+
+
+def failed_file(spec: InboxSpec, name: str) -> FailedFile:
+    """Return what the error file beside `name` says of it; without one it goes back under its own name."""
+    report = read_report(os.path.join(spec.failed, error_name(name)))
+    path = report.get("path", "")
+    ours = report.get("inbox") == spec.name and path and safe_relative(path) == path
+    return FailedFile(
+        spec=spec, name=name, path=path if ours else name, job=report.get("job"), error=report.get("code")
+    )
+
+
+def put_back(fs: FsOps, file: FailedFile) -> None:
+    """Move the file into the inbox, then remove its error file.
+
+    In this order: what a crash in between leaves is a file that will be done and an error file too many, which
+    `audit` shows. Raises FileExistsError when the inbox has such a file, and OSError.
+    """
+    source = os.path.join(file.spec.failed, file.name)
+    target = os.path.join(file.spec.path, file.path)
+    _make_folder(fs, file.spec, os.path.dirname(file.path))
+    fs.move_noreplace(source, target)
+    fs.fsync_dir(os.path.dirname(target))
+    remove_report(fs, file.spec, file.name, file.job)
+
+
+def remove_report(fs: FsOps, spec: InboxSpec, name: str, job: str | None) -> None:
+    """Remove the error file, unless it is about another job by now: the file may have failed again already."""
+    report = os.path.join(spec.failed, error_name(name))
+    if read_report(report).get("job") == job:
+        fs.unlink(report, missing_ok=True)
+        fs.fsync_dir(os.path.dirname(report))
+
+
+def _make_folder(fs: FsOps, spec: InboxSpec, folder: str) -> None:
+    """Make the folder in the inbox, owned as the inbox is, though root may run this; never through a link."""
+    if not folder:
+        return
+    here = ""
+    for part in folder.split("/"):
+        here = f"{here}/{part}" if here else part
+        made = fs.make_dirs(os.path.join(spec.path, here), spec.dir_mode)
+        descriptor = open_beneath(spec.path, here, DIRECTORY_FLAGS)
+        try:
+            if made:
+                owner = os.stat(spec.path)
+                with contextlib.suppress(PermissionError):
+                    os.fchown(descriptor, owner.st_uid, owner.st_gid)
+        finally:
+            os.close(descriptor)
+
+
+def explain_os_error(error: OSError) -> str:
+    """Return why a file could not be put back, for people."""
+    if isinstance(error, FileExistsError):
+        return "the inbox has a file of that name; move it away first"
+    if error.errno == errno.ELOOP:
+        return "a folder on the way is a symbolic link"
+    return error.strerror or str(error)
