@@ -85,6 +85,15 @@ def test_install_without_a_yes_changes_nothing(service: Service) -> None:
     service.box.run("! test -e /etc/procwatch/other.toml && ! test -e /srv/procwatch/other")
 
 
+def test_install_asks_a_person_and_takes_no_for_an_answer(service: Service) -> None:
+    command = f"script -qec '{service.program} unit --install --name asked' /dev/null"
+    ended = service.box.run(f"printf 'n\\n' | {command}", check=False)
+    assert ended.returncode == 2
+    assert "go on? [y/N]" in ended.stdout
+    assert "nothing was changed" in ended.stdout
+    service.box.run("! test -e /etc/procwatch/asked.toml")
+
+
 def test_a_unit_that_somebody_wrote_by_hand_is_left_alone(service: Service) -> None:
     path = "/etc/systemd/system/procwatch@hand.service"
     service.box.write(path, "[Service]\nExecStart=/bin/true\n")
@@ -193,6 +202,20 @@ def test_with_the_drop_in_for_any_owner_such_a_folder_is_archived(service: Servi
     denied = in_sandbox(service, "cat /etc/shadow; touch /etc/x", check=False)
     assert "Permission denied" in denied
     assert "Read-only file system" in denied
+
+
+def test_a_log_file_is_followed_by_a_new_one_when_it_is_rotated(service: Service) -> None:
+    """What config/procwatch.logrotate relies on: a rename is enough, no signal, no line lost; within a second or so."""
+    log = "/var/log/procwatch/procwatch.log"
+    service.box.write(CONFIG, QUICK.replace("[log]", f'[log]\nfile = "{log}"'))
+    service.start()
+    service.wait_for("service.ready")
+    service.box.run(f"mv {log} {log}.1")
+    service.drop(jpegs(1))
+    service.wait_for("job.done")
+    service.box.run(f"until test -s {log}; do sleep 0.1; done", timeout_s=20)
+    service.stop()
+    assert service.box.run(f"cat {log}.1 {log}").stdout.splitlines() == service.journal()
 
 
 # --- trouble ---
