@@ -32,7 +32,7 @@ from procwatch.observe.notify import Notifier
 from procwatch.pool.pool import ProcessWorkerPool
 from procwatch.pool.ports import WorkerEntry
 from procwatch.service_events import ServiceEvents
-from procwatch.settings.folders import prepare
+from procwatch.settings.folders import inbox_problem, prepare
 from procwatch.settings.values import Settings
 from procwatch.worker import entry
 
@@ -116,12 +116,12 @@ class Service:
             self._build()
             for spec in usable:
                 self._inboxes.lock(spec)
-            self._announce(usable, unusable)
+            self._announce(usable)
             with self._signals():
                 self._pool.start()
-                for spec in usable:
-                    self._add_inbox(spec)
-                self._panel.start({spec.name: reason for spec, reason in unusable})
+                for spec, trouble in [*((spec, "") for spec in usable), *unusable]:
+                    self._add_inbox(spec, trouble)
+                self._panel.start({})
                 self._loop.run(self._turn)
             return 0
         finally:
@@ -154,7 +154,9 @@ class Service:
         self._journal = Journal(ledger)
         events = ServiceEvents(self._log, self._loop.post, self)
         self._backlog = Backlog()
-        self._inboxes = Inboxes(backlog=self._backlog, registry=self._registry, room=events)
+        self._inboxes = Inboxes(
+            backlog=self._backlog, registry=self._registry, room=events, check=inbox_problem
+        )
         self._pool = _make_pool(settings, self._loop, events)
         self._endings = Endings(
             loop=self._loop,
@@ -201,10 +203,13 @@ class Service:
             log=self._log,
         )
 
-    def _add_inbox(self, spec: InboxSpec) -> None:
+    def _add_inbox(self, spec: InboxSpec, trouble: str = "") -> None:
+        """Serve an inbox; one with trouble is degraded, and served as soon as that is over."""
         plan = _plan(self.settings.recipes[spec.recipe])
-        self._inboxes.lock(spec)
-        self._inboxes.add(spec, plan, self._shared, ledger_keep_s=self.settings.ledger_keep_s)
+        if not trouble:
+            self._inboxes.lock(spec)
+        keep_s = self.settings.ledger_keep_s
+        self._inboxes.add(spec, plan, self._shared, ledger_keep_s=keep_s, trouble=trouble)
 
     def _tell_reset(self, reason: str, kept_as: str) -> None:
         self._log.error(
@@ -215,7 +220,7 @@ class Service:
             hint="what is in the inboxes is done again; results that exist get a number added to their names",
         )
 
-    def _announce(self, usable: list[InboxSpec], unusable: list[tuple[InboxSpec, str]]) -> None:
+    def _announce(self, usable: list[InboxSpec]) -> None:
         self._log.info(
             "service.started",
             version=__version__,
@@ -227,14 +232,6 @@ class Service:
             state_dir=self.settings.state_dir,
             pillow=metadata.version("pillow"),
         )
-        for spec, reason in unusable:
-            self._log.warning(
-                "watch.lost",
-                inbox=spec.name,
-                path=spec.path,
-                reason=reason,
-                hint="the other inboxes are served; restart procwatch when it is mended",
-            )
 
     # -- turns of the loop ------------------------------------------------------------------------
 

@@ -1,5 +1,6 @@
 """What inboxes and workers tell, as log lines; the glue between the rooms' event ports and the log."""
 
+import errno
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -156,6 +157,18 @@ class ServiceEvents:
                 swept=what.swept,
                 seconds=round(seconds, 3),
             )
+
+    def recovery_hindered(self, runtime: InboxRuntime, error: OSError) -> None:
+        self._log.warning(
+            "intake.paused",
+            inbox=runtime.spec.name,
+            error=errno.errorcode.get(error.errno or 0, "error"),
+            reason=f"what the last run left cannot be put in order: {error.strerror or error}",
+            hint="files stay in the inbox; work goes on by itself when the trouble is over",
+        )
+
+    def recovery_eased(self, runtime: InboxRuntime) -> None:
+        self._log.info("intake.resumed", inbox=runtime.spec.name, reason="what the last run left is in order")
 
     def scan_finished(self, runtime: InboxRuntime, report: ScanReport, cause: str, missed: int) -> None:
         fields: dict[str, Any] = {}

@@ -4,6 +4,7 @@ Hints cost a look each, on the inbox's looking lane; whoever is not settled gets
 answers for is left alone. A flood of hints is not kept: above the bound a scan is asked for instead.
 """
 
+import errno
 import threading
 import time
 from collections.abc import Callable
@@ -53,6 +54,7 @@ class Arrivals:
         reader: LedgerReader,
         sink: Sink,
         request_scan: Callable[[str], None],
+        is_there: Callable[[], bool] = lambda: True,
         wall_ns: Callable[[], int] = time.time_ns,
     ) -> None:
         self._spec = spec
@@ -62,6 +64,7 @@ class Arrivals:
         self._reader = reader
         self._sink = sink
         self._request_scan = request_scan
+        self._is_there = is_there
         self._wall_ns = wall_ns
         self.settling: dict[str, Settling] = {}
         self.waiting: dict[str, str] = {}  # path → why it waits, for explain
@@ -121,6 +124,9 @@ class Arrivals:
         looked: list[_Looked] = []
         for path, cause, ask_writers in batch:
             look = take_look(self._spec.path, path, peek=True, ask_writers=ask_writers)
+            if look.kind == "missing" and not self._is_there():
+                # The whole inbox is away, and its files may come back with it.
+                look = Look(kind="error", errno=errno.ESTALE)
             known = self._reader.known(self._spec.name, path)
             looked.append((path, cause, look, self._same_content(known, look)))
         self._loop.post(self._looked, looked)

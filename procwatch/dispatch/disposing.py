@@ -14,7 +14,7 @@ from procwatch.delivery.naming import alternatives, error_name
 from procwatch.dispatch.journal import Journal
 from procwatch.dispatch.ledger import Ledger
 from procwatch.dispatch.orders import UNKNOWN_INODE, Disposed, DisposeOrder, FailOrder, Results
-from procwatch.dispatch.publishing import as_os_error, error_report, file_digest
+from procwatch.dispatch.publishing import as_os_error, error_report, file_digest, inbox_away
 from procwatch.model import Fingerprint, Identity, InboxSpec, Original
 
 _DENIED: Final = frozenset({errno.EACCES, errno.EPERM})
@@ -24,9 +24,17 @@ class Disposer:
     """Ends jobs of one inbox. Every method runs on the finishing lane."""
 
     def __init__(
-        self, *, spec: InboxSpec, fs: FsOps, journal: Journal, post: Callable[..., None], results: Results
+        self,
+        *,
+        spec: InboxSpec,
+        fs: FsOps,
+        journal: Journal,
+        post: Callable[..., None],
+        results: Results,
+        is_there: Callable[[], bool] = lambda: True,
     ) -> None:
         self._spec = spec
+        self._is_there = is_there
         self._fs = fs
         self._journal = journal
         self._post = post
@@ -81,6 +89,8 @@ class Disposer:
         source = os.path.join(self._spec.path, order.path)
         status = self._fs.lstat(source)
         if status is None:
+            if not self._is_there():
+                raise inbox_away(order.path)
             return Disposed(job=order.job, result="disposed", original=Original.GONE)
         now = Fingerprint.of(status)
         if now != order.fingerprint or status.st_ctime_ns != order.ctime_ns:

@@ -5,6 +5,7 @@ scanner         passes over the folder, at the backlog's pace
 finishing lane  recovery, publish, fail, dispose
 """
 
+import sqlite3
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,8 +20,10 @@ from procwatch.dispatch.lane import Lane
 from procwatch.dispatch.ledger import LedgerReader
 from procwatch.dispatch.loop import Loop, Timer
 from procwatch.dispatch.orders import DisposeOrder, FailOrder, PublishOrder, Recovered, Results
-from procwatch.dispatch.publishing import Publisher
+from procwatch.dispatch.publishing import Publisher, as_os_error
 from procwatch.dispatch.recovery import Recovery
+from procwatch.dispatch.retry import pause_s
+from procwatch.intake.door import Door
 from procwatch.intake.filters import NameFilter
 from procwatch.intake.inbox import InboxWatch, WatchEvents
 from procwatch.intake.scan import Scanner, ScanReport
@@ -37,6 +40,8 @@ class RuntimeEvents(WatchEvents, Protocol):
     """What an inbox tells the dispatcher; `recovered` and `scan_finished` arrive on the loop."""
 
     def recovered(self, runtime: "InboxRuntime", what: Recovered, seconds: float) -> None: ...
+    def recovery_hindered(self, runtime: "InboxRuntime", error: OSError) -> None: ...
+    def recovery_eased(self, runtime: "InboxRuntime") -> None: ...
     def scan_finished(self, runtime: "InboxRuntime", report: ScanReport, cause: str, missed: int) -> None: ...
     def watch_overflowed(self, spec: InboxSpec) -> None: ...
     def lane_failed(self, runtime: "InboxRuntime", error: BaseException) -> None: ...
@@ -60,8 +65,9 @@ class Collaborators:
 class InboxRuntime:
     """Owned by the loop's thread; everything that blocks goes to a lane."""
 
-    def __init__(self, spec: InboxSpec, recipe: RecipePlan, shared: Collaborators) -> None:
+    def __init__(self, spec: InboxSpec, recipe: RecipePlan, shared: Collaborators, door: Door) -> None:
         self.spec = spec
+        self._door = door
         self.recipe = recipe
         self._shared = shared
         self._loop = shared.loop
@@ -79,10 +85,12 @@ class InboxRuntime:
             reader=shared.open_reader(),
             sink=shared.sink,
             request_scan=lambda cause: self._loop.post(self.request_scan, cause),
+            is_there=door.is_same,
         )
         self.watch = InboxWatch(
             spec,
             names=names,
+            door=door,
             on_arrival=self.arrivals.hint,
             on_directory=lambda folder: self._loop.post(self.request_scan, "request", folder),
             on_overflow=lambda: self._loop.post(self._overflowed),
@@ -94,6 +102,8 @@ class InboxRuntime:
         self._missed_before = 0
         self._rescan: Timer | None = None
         self._closed = False
+        self._recovered = False
+        self._hindered = 0  # attempts to recover that failed in a row
         self.scans = 0  # finished passes over the whole inbox
         self.installed = False  # the watch was tried at least once
         self.failures = 0  # output trouble in a row
@@ -102,9 +112,14 @@ class InboxRuntime:
         self.trouble = ""  # what paused it last, for people
         self.retry_due = False
 
-    def start(self) -> None:
-        """Recover on the finishing lane; then watch, then scan."""
-        self._finish_lane.submit(self._recover)
+    def start(self, trouble: str = "") -> None:
+        """Open the door, recover on the finishing lane, then watch, then scan. `trouble`: why not at once."""
+        self._look_lane.submit(self._begin, trouble)
+
+    def _begin(self, trouble: str) -> None:
+        if trouble:
+            self.watch.lose(trouble)
+        self._keep_watch()
 
     def request_scan(self, cause: str, folder: str = "") -> None:
         if not self._closed:
@@ -126,9 +141,9 @@ class InboxRuntime:
     @property
     def is_busy(self) -> bool:
         """Whether a scan, or work of the finishing lane, is under way or wanted."""
-        return (
-            self._finishing or bool(self._orders) or bool(self.parked) or self._scanner.busy or not self.scans
-        )
+        # Nobody can say what is in a lost inbox; the watch has told why.
+        unseen = not self.scans and not self.watch.is_lost
+        return self.is_finishing or bool(self.parked) or self._scanner.busy or unseen
 
     @property
     def is_finishing(self) -> bool:
@@ -144,8 +159,9 @@ class InboxRuntime:
         self._look_lane.close(timeout_s=0.0)
 
     def close(self, timeout_s: float) -> None:
-        """End the finishing lane after what it has."""
+        """End the finishing lane after what it has, then let go of the folder."""
         self._finish_lane.close(timeout_s)
+        self._door.close()
 
     # -- finishing lane ---------------------------------------------------------------------------
 
@@ -158,9 +174,15 @@ class InboxRuntime:
             reader=reader,
             post=self._loop.post,
             results=shared.results,
+            is_there=self._door.is_same,
         )
         disposer = Disposer(
-            spec=self.spec, fs=shared.fs, journal=shared.journal, post=self._loop.post, results=shared.results
+            spec=self.spec,
+            fs=shared.fs,
+            journal=shared.journal,
+            post=self._loop.post,
+            results=shared.results,
+            is_there=self._door.is_same,
         )
         recovery = Recovery(
             spec=self.spec, fs=shared.fs, journal=shared.journal, reader=reader, publisher=publisher
@@ -192,29 +214,61 @@ class InboxRuntime:
             self._flush_orders()
 
     def _recover(self) -> None:
+        """Lane: put in order what the last run left; a full disk or a folder that went away again is waited out."""
         began_s = time.monotonic()
-        what = self._recovery.run(slots=self._shared.slots, forgiven=self._shared.forgiven)
-        self._loop.post(self._recovered, what, time.monotonic() - began_s)
+        try:
+            what = self._recovery.run(slots=self._shared.slots, forgiven=self._shared.forgiven)
+        except (OSError, sqlite3.OperationalError) as error:
+            self._loop.post(self._recovery_failed, as_os_error(error))
+            return
+        self._loop.post(self._recovery_done, what, time.monotonic() - began_s)
 
-    def _recovered(self, what: Recovered, seconds: float) -> None:
+    def _recovery_failed(self, error: OSError) -> None:
+        self._hindered += 1
+        if self._hindered == 1:
+            self._shared.events.recovery_hindered(self, error)
+        self._loop.call_later(pause_s(self._hindered), self._on_look_lane, self._reopen)
+
+    def _reopen(self) -> None:
+        """Lane: the folders may not be those that were there before."""
+        self.watch.shut()
+        self._keep_watch()
+
+    def _recovery_done(self, what: Recovered, seconds: float) -> None:
+        if self._closed:
+            return  # the next run does it again
+        self._recovered = True
+        if self._hindered:
+            self._shared.events.recovery_eased(self)
         self._shared.events.recovered(self, what, seconds)
         self._look_lane.submit(self._keep_watch)
 
     # -- looking lane -----------------------------------------------------------------------------
 
     def _keep_watch(self) -> None:
-        """Lane: install, check or heal the watch."""
-        watched_before = self.watch.is_watched
+        """Lane: open the door; once the inbox is recovered: install, check or heal the watch."""
+        if not self._recovered:
+            retry_s = self.watch.admit()
+            if retry_s is None:
+                self._finish_lane.submit(self._recover)
+            else:
+                self._loop.post(self._watch_kept, retry_s, False)
+            return
+        installs = self.watch.installs
         again_s = self.watch.keep()
-        self._loop.post(self._watch_kept, again_s, self.watch.is_watched and not watched_before)
+        self._loop.post(self._watch_kept, again_s, self.watch.installs != installs)
 
     def _watch_kept(self, again_s: float, fresh: bool) -> None:
         if self._closed:
             return
-        first, self.installed = not self.installed, True
-        if fresh or first:  # the scan comes after the watch, so that nothing falls between them
-            self.request_scan("start" if first else "restored")
-        self._loop.call_later(again_s, self._look_lane.submit, self._keep_watch)
+        self.installed = True
+        if fresh:  # the scan comes after the watch, so that nothing falls between them
+            self.request_scan("restored" if self.scans else "start")
+        self._loop.call_later(again_s, self._on_look_lane, self._keep_watch)
+
+    def _on_look_lane(self, call: Callable[[], None]) -> None:
+        if not self._closed:
+            self._look_lane.submit(call)
 
     def _overflowed(self) -> None:
         self._shared.events.watch_overflowed(self.spec)

@@ -1,6 +1,5 @@
 """The inboxes that are served: added, retired and added again without stopping running work."""
 
-import os
 from collections.abc import Callable, Iterator, Mapping
 
 from procwatch.dispatch.backlog import Backlog
@@ -9,20 +8,22 @@ from procwatch.dispatch.inbox_runtime import Collaborators, InboxRuntime
 from procwatch.dispatch.job import RecipePlan
 from procwatch.dispatch.lane import Lane
 from procwatch.dispatch.registry import Registry
-from procwatch.intake.lock import lock_folder
+from procwatch.intake.door import Check, Door
 from procwatch.model import InboxSpec, State
 
 
 class Inboxes(Mapping[str, InboxRuntime]):
     """Every inbox with work or watch, by name. Loop thread only."""
 
-    def __init__(self, *, backlog: Backlog, registry: Registry, room: RoomEvents) -> None:
+    def __init__(self, *, backlog: Backlog, registry: Registry, room: RoomEvents, check: Check) -> None:
+        """Take what every inbox shares. `check` says what is wrong with the folders of one; it runs on its lane."""
         self._backlog = backlog
         self._registry = registry
         self._room = room
         self._runtimes: dict[str, InboxRuntime] = {}
         self._keepers: dict[str, Housekeeping] = {}
-        self._locks: dict[str, int] = {}
+        self._check = check
+        self._doors: dict[str, Door] = {}
         self._leaving: dict[str, Callable[[], None]] = {}
 
     def __getitem__(self, name: str) -> InboxRuntime:
@@ -36,14 +37,23 @@ class Inboxes(Mapping[str, InboxRuntime]):
 
     def lock(self, spec: InboxSpec) -> None:
         """Take the inbox for this daemon. Raises AlreadyRunningError or OSError."""
-        if spec.name not in self._locks:
-            self._locks[spec.name] = lock_folder(spec.path, "the inbox")
+        if spec.name not in self._doors:
+            door = Door(spec, self._check)
+            door.lock()
+            self._doors[spec.name] = door
 
     def add(
-        self, spec: InboxSpec, recipe: RecipePlan, shared: Collaborators, *, ledger_keep_s: float | None
+        self,
+        spec: InboxSpec,
+        recipe: RecipePlan,
+        shared: Collaborators,
+        *,
+        ledger_keep_s: float | None,
+        trouble: str = "",
     ) -> None:
-        """Begin to serve a locked inbox."""
-        runtime = InboxRuntime(spec, recipe, shared)
+        """Begin to serve an inbox; `trouble`: why it cannot be served yet. It is tried until it can."""
+        door = self._doors.pop(spec.name, None) or Door(spec, self._check)
+        runtime = InboxRuntime(spec, recipe, shared, door)
         self._runtimes[spec.name] = runtime
         keep = Keep(
             archive_s=spec.archive_keep_s,
@@ -60,7 +70,7 @@ class Inboxes(Mapping[str, InboxRuntime]):
             lane=Lane(f"keep-{spec.name}", runtime.lane_error),
             events=self._room,
         )
-        runtime.start()
+        runtime.start(trouble)
         self._keepers[spec.name].start()
 
     def retire(self, name: str, then: Callable[[], None] = lambda: None) -> None:
@@ -84,7 +94,6 @@ class Inboxes(Mapping[str, InboxRuntime]):
                 continue
             del self._leaving[name]
             self._runtimes.pop(name).close(0.0)
-            self._unlock(name)
             then()
 
     def stop_intake(self) -> None:
@@ -98,10 +107,5 @@ class Inboxes(Mapping[str, InboxRuntime]):
         """End every lane and release the folders."""
         for runtime in self._runtimes.values():
             runtime.close(timeout_s)
-        for name in list(self._locks):
-            self._unlock(name)
-
-    def _unlock(self, name: str) -> None:
-        descriptor = self._locks.pop(name, None)
-        if descriptor is not None:
-            os.close(descriptor)
+        for door in self._doors.values():
+            door.close()

@@ -4,6 +4,7 @@ Order, as DESIGN §4: staged files are durable already (the worker fsynced them)
 place → folders fsynced → done committed. A crash anywhere is rolled forward from the intent.
 """
 
+import errno
 import hashlib
 import json
 import os
@@ -53,8 +54,10 @@ class Publisher:
         reader: LedgerReader,
         post: Callable[..., None],
         results: Results,
+        is_there: Callable[[], bool] = lambda: True,
     ) -> None:
         self._spec = spec
+        self._is_there = is_there
         self._fs = fs
         self._journal = journal
         self._reader = reader
@@ -107,6 +110,8 @@ class Publisher:
         """Return the source's fingerprint if its content is what was rendered, else tell and return None."""
         status = self._fs.lstat(os.path.join(self._spec.path, order.path))
         if status is None:
+            if not self._is_there():
+                raise inbox_away(order.path)
             self._tell(order, "vanished", "the file was removed while it was rendered")
             return None
         now = Fingerprint.of(status)
@@ -297,6 +302,11 @@ def _folders(rendition: Rendition) -> list[str]:
         folders.append(folder)
         folder = os.path.dirname(folder)
     return folders
+
+
+def inbox_away(path: str) -> OSError:
+    """Return the error for a file that is missing because the whole inbox is (unmounted, renamed): it may be back."""
+    return OSError(errno.ESTALE, "the inbox is not there", path)
 
 
 def as_os_error(error: Exception) -> OSError:

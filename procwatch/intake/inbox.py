@@ -1,4 +1,4 @@
-"""Keeps one inbox watched: installs the observer, checks that it still sees, heals it, asks for scans.
+"""Keeps one inbox watched: opens its door, installs the observer, checks that it still sees, heals it.
 
 Runs on the inbox's looking lane, because any of it can block with the file system.
 """
@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Final, Protocol
 
+from procwatch.intake.door import Door
 from procwatch.intake.filesystems import watch_mode
 from procwatch.intake.filters import NameFilter
 from procwatch.intake.observer import InboxObserver
@@ -15,8 +16,9 @@ from procwatch.model import InboxSpec
 
 #: How often an observer is asked whether it still sees; bounds how long a silent death goes unnoticed.
 CHECK_EVERY_S: Final = 5.0
+#: Bounds how long a folder that is back waits to be served again; one look at it costs microseconds.
 _RETRY_FIRST_S: Final = 1.0
-_RETRY_MAX_S: Final = 30.0
+_RETRY_MAX_S: Final = 10.0
 
 
 class WatchEvents(Protocol):
@@ -36,6 +38,7 @@ class InboxWatch:
         spec: InboxSpec,
         *,
         names: NameFilter,
+        door: Door,
         on_arrival: Callable[[str, Cause], None],
         on_directory: Callable[[str], None],
         on_overflow: Callable[[], None],
@@ -44,21 +47,37 @@ class InboxWatch:
     ) -> None:
         self._spec = spec
         self._names = names
+        self._door = door
         self._on_arrival = on_arrival
         self._on_directory = on_directory
         self._on_overflow = on_overflow
         self._events = events
         self._clock = clock
         self._observer: InboxObserver | None = None
-        self._ever = False
+        self._is_open = False
         self._lost_s: float | None = None
         self._failures = 0
+        self.installs = 0
         self._reduced = ""
         self.mode = "none"
 
     @property
     def is_watched(self) -> bool:
         return self._observer is not None
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether the inbox was found unusable and has not come back since."""
+        return self._lost_s is not None
+
+    def admit(self) -> float | None:
+        """Open the door; return None when the inbox may be served, else the seconds until the next try."""
+        if not self._is_open:
+            reason = self._door.open()
+            if reason is not None:
+                return self.lose(reason)
+            self._is_open = True
+        return None
 
     def keep(self) -> float:
         """Install, check or heal; return the seconds until the next call."""
@@ -67,19 +86,29 @@ class InboxWatch:
             if problem is None:
                 self._tell_reduced()
                 return CHECK_EVERY_S
-            self._lose(problem)
-        return self._install()
+            self.lose(problem)
+        retry_s = self.admit()
+        return self._install() if retry_s is None else retry_s
 
     def close(self) -> None:
         observer, self._observer = self._observer, None
         if observer is not None:
             observer.stop()
 
-    def _lose(self, reason: str) -> None:
+    def shut(self) -> None:
+        """Have the door opened anew before the next watch."""
+        self._door.shut()
+        self._is_open = False
+
+    def lose(self, reason: str) -> float:
+        """Let go of a folder that cannot be served; return the seconds until the next try, longer each time."""
         self.close()
+        self.shut()
         if self._lost_s is None:
             self._lost_s = self._clock()
             self._events.watch_lost(self._spec, reason)
+        self._failures += 1
+        return min(_RETRY_FIRST_S * 2.0 ** min(self._failures - 1, 8), _RETRY_MAX_S)
 
     def _install(self) -> float:
         reason = ""
@@ -94,9 +123,7 @@ class InboxWatch:
             self.mode = "polling" if polling else "native"
             self._tell_installed(reason)
             return CHECK_EVERY_S
-        self._lose(f"the folder cannot be watched: {reason}")
-        self._failures += 1
-        return min(_RETRY_FIRST_S * 2.0 ** min(self._failures - 1, 8), _RETRY_MAX_S)
+        return self.lose(f"the folder cannot be watched: {reason}")
 
     def _modes(self) -> tuple[bool, ...]:
         """Which kinds of observer to try, as "polling?"; native falls back to polling at inotify's limits."""
@@ -118,12 +145,13 @@ class InboxWatch:
 
     def _tell_installed(self, reason: str) -> None:
         self._failures = 0
-        if not self._ever:
-            self._ever = True
+        self.installs += 1
+        if self._lost_s is None:
             self._events.watch_started(self._spec, self.mode, reason)
-        elif self._lost_s is not None:
+        else:
             self._events.watch_restored(self._spec, self.mode, self._clock() - self._lost_s)
         self._lost_s = None
+        self._tell_reduced()
 
     def _tell_reduced(self) -> None:
         reduced = (self._observer.reduced() if self._observer else None) or ""

@@ -42,6 +42,14 @@ def prepare(settings: Settings) -> tuple[list[InboxSpec], list[UnusableInbox]]:
     return usable, unusable
 
 
+def inbox_problem(inbox: InboxSpec) -> str | None:
+    """Return what is wrong with the folders of an inbox that was or should be served, None when they can be used.
+
+    The inbox itself is never created: where it was and is not, a mount may be away.
+    """
+    return _inbox_reason(inbox, may_create=False)
+
+
 def foresee(settings: Settings) -> list[str]:
     """Return what `prepare` would complain about, as far as it can be told without writing anything."""
     may_create = settings.source is None
