@@ -32,6 +32,7 @@ from procwatch.observe.notify import Notifier
 from procwatch.pool.pool import ProcessWorkerPool
 from procwatch.pool.ports import WorkerEntry
 from procwatch.service_events import ServiceEvents
+from procwatch.service_sandbox import plan_sandbox, refuse_without_sandbox, staging_maker
 from procwatch.settings.folders import inbox_problem, prepare
 from procwatch.settings.values import Settings
 from procwatch.worker import entry
@@ -110,6 +111,7 @@ class Service:
 
     def run(self) -> int:
         """Run until stopped; return the exit code. Raises ProcwatchError when it cannot start."""
+        refuse_without_sandbox(self.settings)
         usable, unusable = prepare(self.settings)
         self._state_lock = lock_folder(self.settings.state_dir, "the state folder")
         try:
@@ -143,6 +145,11 @@ class Service:
         )
         self._inboxes.stop_intake()
         self._loop.post(_nothing)  # the loop may be asleep, or about to be
+
+    def renew_workers(self, reason: str) -> None:
+        """A folder was replaced: the sandbox of the workers is bound to the old one."""
+        if self.settings.pool.sandbox != "off":
+            self._pool.renew(reason)
 
     def _build(self) -> None:
         """Wire every room; nothing runs yet."""
@@ -351,7 +358,8 @@ def _worker_entry(settings: Settings) -> WorkerEntry:
         hello=entry.hello,
         run=entry.run,
         canary=entry.canary,
-        start_args=(used,),
+        start_args=(used, plan_sandbox(settings)),
+        prepare=staging_maker(settings),
         preload=entry.PRELOAD,
     )
 

@@ -29,6 +29,7 @@ class ServiceEvents:
         self._service = service
         self._endings: Endings
         self._backlog: Backlog
+        self._sandbox_missing = ""
 
     def connect(self, endings: Endings, backlog: Backlog) -> None:
         """Take the collaborators that themselves need this object first."""
@@ -39,12 +40,24 @@ class ServiceEvents:
     def worker_started(self, slot: int, worker: Worker) -> None:
         self._service.first_worker = True
         fields: dict[str, Any] = dict(worker.notes)
+        self._tell_reduced_sandbox(fields.pop("sandbox_missing", ""))
         known = {"resampler": fields.pop("resampler")} if "resampler" in fields else {}
         if fields:
             known["notes"] = fields
         self._log.info(
             "pool.worker_started", slot=slot, worker_pid=worker.pid, seconds=round(worker.start_s, 3), **known
         )
+
+    def _tell_reduced_sandbox(self, missing: str) -> None:
+        """Once, not for every worker."""
+        if missing and missing != self._sandbox_missing:
+            self._log.warning(
+                "sandbox.reduced",
+                reason="this machine cannot lock workers up completely; work goes on",
+                missing=missing.split(", "),
+                hint='set [pool] sandbox = "require" to refuse to run like this, or "off" to hear no more of it',
+            )
+        self._sandbox_missing = missing
 
     def worker_lost(
         self, slot: int, worker_pid: int | None, exit_text: str, reason: str, job: str | None
@@ -110,6 +123,7 @@ class ServiceEvents:
                 seconds=round(lost_s, 3),
             )
         )
+        self._post(self._service.renew_workers, f"the folder of inbox {spec.name} is there again")
 
     def watch_reduced(self, spec: InboxSpec, reason: str) -> None:
         self._post(

@@ -6,6 +6,7 @@ lanes, futures   ─┤                 │            └─ slot N …
 signal handlers  ─┘                 └──► lanes (publish, dispose), journal
 """
 
+import errno
 import time
 from collections.abc import Mapping
 from concurrent.futures import Future
@@ -43,6 +44,8 @@ HIGH_WATER: Final = 5000
 LOW_WATER: Final = 1000
 #: A worker that may not read what the daemon reads gets this many chances.
 _MAX_REFUSALS: Final = 3
+#: After so many new workers that do not fit either, the inbox waits: somebody is still at work on its folders.
+_MAX_STALES: Final = 3
 
 
 class Dispatcher:
@@ -322,6 +325,8 @@ class Dispatcher:
         elif code == "environment":
             self._requeue(job)
             self._endings.pause_for(runtime, _parse_environment(reason))
+        elif code == "sandbox-stale":  # the pool replaces its workers by itself
+            self._stale(job, report, reason)
         elif code == "truncated" and (young_s := self._young_s(job)) > 0:
             runtime.clean(staging)
             self.settle_again(
@@ -332,6 +337,16 @@ class Dispatcher:
             self.settle_again(job, error=code, reason=reason, after_s=runtime.spec.settle_s)
         else:
             self._endings.fail(job, code, reason, report=report, staging=staging)
+
+    def _stale(self, job: Job, report: Report, reason: str) -> None:
+        """The worker was started for folders that have been replaced since: nothing is charged."""
+        job.stales += 1
+        if job.stales < _MAX_STALES:
+            self.retry(job, error="sandbox-stale", reason=reason, report=report)
+            return
+        job.stales = 0
+        self._requeue(job)
+        self._endings.pause_for(self._inboxes[job.inbox], OSError(errno.EACCES, reason))
 
     def _young_s(self, job: Job) -> float:
         """Return for how long a file that ends early may still be one that is being written."""
@@ -381,7 +396,5 @@ class Dispatcher:
 
 def _parse_environment(reason: str) -> OSError:
     """Return the OSError that a worker described as "ENAME: text"."""
-    import errno
-
     name, _, text = reason.partition(": ")
     return OSError(getattr(errno, name, None), text or reason)

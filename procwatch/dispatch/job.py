@@ -37,6 +37,7 @@ class Job:
     suspicion: int = 0  # daemon deaths while it was running
     refusals: int = 0  # times that a worker could not read what the daemon can
     relosses: int = 0  # times that staged files were gone
+    stales: int = 0  # times that a worker's sandbox did not fit the folders
     started_s: float = 0.0  # monotonic, of the current attempt
     touched: Cause | None = None  # an event that came while it was in work: look again when it is over
     sha256: str | None = None

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Final
 
 from procwatch.model import RenderResult, RenderTask
-from procwatch.pool.ports import Death, Report, Running, SlotView
+from procwatch.pool.ports import Death, Report, Running, SlotView, WorkerEntry
 
 #: Real pids are smaller: /proc/sys/kernel/pid_max is at most 2**22.
 _FIRST_PID: Final = 2**22 + 1
@@ -71,6 +71,10 @@ class InlinePool:
     def _replace(self, slot: int) -> None:
         self._pids[slot], self._next_pid = self._next_pid, self._next_pid + 1
         self._jobs[slot] = 0
+
+    def renew(self, reason: str, entry: WorkerEntry | None = None) -> None:
+        for slot in self._pids:
+            self._replace(slot)
 
     def tick(self, now_s: float) -> float | None:
         return None

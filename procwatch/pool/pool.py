@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Protocol
 
-from procwatch.model import RenderResult, RenderTask
+from procwatch.model import RenderFailed, RenderResult, RenderTask
 from procwatch.pool.breaker import Breaker
 from procwatch.pool.ports import Death, Post, Report, Running, SlotView, WorkerEntry
 from procwatch.pool.slot import Worker, ask_canary, prepare_forkserver, start_worker
@@ -30,6 +30,9 @@ _RESTART_DELAY_S = 0.5
 _RESTART_DELAY_MAX_S = 30.0
 #: The canary image takes milliseconds; only a machine in trouble, or a broken installation, comes near this.
 _CANARY_TIMEOUT_S = 30.0
+#: Rust and C++ libraries abort where Python raises MemoryError. An abort of a job that was expected to need more than
+#: this part of its grant is taken for that.
+_NEAR_THE_LIMIT = 0.5
 
 
 class Events(Protocol):
@@ -84,6 +87,7 @@ class ProcessWorkerPool:
         self._threads: set[threading.Thread] = set()
         self._give_up = threading.Event()
         self._born: set[Worker] = set()  # started by a thread, not yet given to a slot
+        self._generation, self._renewal = 0, ""  # older workers are replaced, and why
         self._breaker = Breaker()
         self._withheld: list[tuple[Running, Report]] = []  # deaths whose blame the canary decides
         prepare_forkserver(entry.preload)
@@ -134,6 +138,14 @@ class ProcessWorkerPool:
             due.append(self._breaker.canary_at_s)
         return min(due, default=None)
 
+    def renew(self, reason: str, entry: WorkerEntry | None = None) -> None:
+        self._entry = entry or self._entry
+        self._generation += 1
+        self._renewal = reason
+        for slot in self._slots:
+            if slot.worker is not None and slot.future is None:
+                self._recycle_if_due(slot, slot.worker)
+
     def view(self, now_s: float) -> list[SlotView]:
         return [_view(slot, now_s) for slot in self._slots]
 
@@ -175,6 +187,7 @@ class ProcessWorkerPool:
         result, rss_bytes = inner.result()
         report = self._report(slot, worker, result=result)
         worker.release(rss_bytes)
+        self._renew_if_stale(worker, result)
         self._close_breaker(self._breaker.succeeded())
         future, slot.future = slot.future, None
         self._recycle_if_due(slot, worker)
@@ -187,11 +200,19 @@ class ProcessWorkerPool:
         run_s = self._clock() - worker.busy_since_s
         return Report(slot=slot.number, worker_pid=worker.pid, run_s=run_s, result=result, death=death)
 
+    def _renew_if_stale(self, worker: Worker, result: RenderResult) -> None:
+        """What one worker's sandbox no longer fits, no other's of its generation does."""
+        stale = isinstance(result, RenderFailed) and result.code == "sandbox-stale"
+        if stale and worker.generation == self._generation:
+            self.renew("folders changed; the sandbox binds to the old ones")
+
     def _recycle_if_due(self, slot: _Slot, worker: Worker) -> None:
         """Replace a worker that has done enough or grown too much; it stays out of `idle` from here on."""
         growth_bytes = worker.rss_bytes - worker.first_rss_bytes
         reason = ""
-        if worker.jobs >= self._recycle_after_jobs:
+        if worker.generation != self._generation:
+            reason = self._renewal
+        elif worker.jobs >= self._recycle_after_jobs:
             reason = f"{worker.jobs} jobs done"
         elif growth_bytes > self._max_rss_growth_bytes:
             reason = "resident memory grew"
@@ -216,6 +237,8 @@ class ProcessWorkerPool:
         assert future is not None
         orphan = worker.is_orphan and kind == "crashed"
         started = worker.started_task and not orphan
+        if exit_text == "SIGABRT" and kind == "crashed" and worker.pressure >= _NEAR_THE_LIMIT:
+            kind = "out-of-memory"
         reason = "lost with the fork server" if orphan else kind
         self._events.worker_lost(slot.number, worker.pid, exit_text, reason, task.job if task else None)
         slot.future = slot.worker = None
@@ -297,11 +320,13 @@ class ProcessWorkerPool:
             exit_text = old.close()
             if died:
                 self._post(self._died_idle, slot, old, exit_text)
+        generation = self._generation
         try:
             worker = start_worker(self._entry, slot.number, self._give_up)
         except Exception as error:  # noqa: BLE001 (whatever kept it from starting is reported and retried)
             self._post(self._start_failed, slot, f"{type(error).__name__}: {error}")
             return
+        worker.generation = generation
         self._born.add(worker)
         self._post(self._started, slot, worker)
 
@@ -311,6 +336,7 @@ class ProcessWorkerPool:
         self._born.discard(worker)
         slot.worker, slot.failures = worker, 0
         self._events.worker_started(slot.number, worker)
+        self._recycle_if_due(slot, worker)  # it may have been renewed while it started
         self._events.capacity_changed()
 
     def _start_failed(self, slot: _Slot, reason: str) -> None:

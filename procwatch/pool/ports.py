@@ -15,7 +15,7 @@ Post = Callable[..., None]
 class Death:
     """How a worker ended while it had a job. `started` is False when the job had not begun: blame nobody."""
 
-    kind: str  # "crashed" | "timeout" | "stopped" | "degraded" (workers die of everything at present)
+    kind: str  # "crashed" | "timeout" | "stopped" | "out-of-memory" | "degraded" (workers die of everything)
     exit: str  # "SIGKILL", "exit 3", "unknown"
     started: bool
 
@@ -31,6 +31,10 @@ class Report:
     death: Death | None = None
 
 
+def no_preparation(slot: int) -> None:
+    """Do nothing."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WorkerEntry:
     """The functions that a worker process offers; the pool knows nothing else of what it runs."""
@@ -40,6 +44,9 @@ class WorkerEntry:
     run: Callable[[int, RenderTask], tuple[RenderResult, int]]
     canary: Callable[[], str]  # renders a built-in image; returns what is wrong, or an empty text
     start_args: tuple[Any, ...] = ()
+    prepare: Callable[[int], None] = (
+        no_preparation  # called in the daemon before a worker of this slot starts
+    )
     preload: Sequence[str] = ()
 
 
@@ -83,6 +90,9 @@ class WorkerPool(Protocol):
 
     def tick(self, now_s: float) -> float | None:
         """Kill what is overdue and notice idle deaths; return when to be called again (monotonic seconds)."""
+
+    def renew(self, reason: str, entry: WorkerEntry | None = None) -> None:
+        """Replace every worker by a new one, the busy ones after their task; `entry` is theirs from now on."""
 
     def view(self, now_s: float) -> list[SlotView]:
         """Return what every slot does."""

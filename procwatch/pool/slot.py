@@ -22,6 +22,7 @@ from typing import Any, Final
 from procwatch.model import RenderResult, RenderTask
 from procwatch.pool.exits import UNREAD, exit_text, is_over, parent_of
 from procwatch.pool.ports import WorkerEntry
+from procwatch.pool.results import CheckedQueue
 
 #: A cold start of the forkserver with Pillow preloaded took 0.2 s; a machine that swaps may need far longer.
 HANDSHAKE_TIMEOUT_S: Final = 60.0
@@ -31,8 +32,9 @@ _FORKSERVER_GRACE_MS: Final = 200
 #: Real slots count from 1.
 CANARY_SLOT: Final = 0
 #: Doubles that daemon and worker share: see worker.entry.
-CLAIM_CELLS: Final = 2
+CLAIM_CELLS: Final = 3
 _CLAIM_STARTED: Final = 0
+_CLAIM_PRESSURE: Final = 2
 
 
 class WorkerStartError(Exception):
@@ -52,6 +54,10 @@ class SlotContext(ForkServerContext):
         self.started.append(process)
         return process
 
+    def SimpleQueue(self) -> CheckedQueue:  # noqa: N802
+        """Make the queue of results as the executor asks for it: one that does not believe what it reads."""
+        return CheckedQueue(ctx=self)
+
 
 @dataclass(kw_only=True, slots=True, eq=False)
 class Worker:
@@ -66,6 +72,7 @@ class Worker:
     _lifeline: Connection  # our end: the kernel kills the worker when it closes
     _forkserver_pidfd: int
     _process: ForkServerProcess
+    generation: int = 0  # of the pool's workers: an older one is replaced as soon as it is idle
     _sequence: int = 0
     jobs: int = 0
     rss_bytes: int = 0
@@ -95,6 +102,11 @@ class Worker:
     def started_task(self) -> bool:
         """Whether the current task had begun, as the worker itself noted it in shared memory."""
         return self._claim[_CLAIM_STARTED] == self._sequence
+
+    @property
+    def pressure(self) -> float:
+        """How much of its grant the current task was expected to need; 0 where that is not known."""
+        return float(self._claim[_CLAIM_PRESSURE])
 
     def is_dead(self) -> bool:
         """Whether the process has ended."""
@@ -127,6 +139,7 @@ class Worker:
 def start_worker(entry: WorkerEntry, slot: int, give_up: threading.Event) -> Worker:
     """Start one worker and wait for its handshake. Raises OSError, BrokenProcessPool or WorkerStartError."""
     began_s = time.monotonic()
+    entry.prepare(slot)
     context = SlotContext()
     theirs, ours = context.Pipe(duplex=False)
     claim: Array[c_double] = context.RawArray("d", CLAIM_CELLS)

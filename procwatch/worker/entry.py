@@ -7,34 +7,49 @@ what decodes is imported inside them.
 
 import contextlib
 import ctypes
+import functools
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from ctypes import Array, c_double
 from multiprocessing.connection import Connection
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from procwatch.model import RenderFailed, RenderResult, RenderTask
+from procwatch.worker import sandbox
+
+if TYPE_CHECKING:
+    from procwatch.worker.limits import MemoryBounds, MemoryLimit
 
 #: What the forkserver imports once, so that every worker is born with it.
 PRELOAD: Final = (
     "procwatch.worker.task",
     "procwatch.worker.limits",
     "procwatch.worker.canary",
+    "procwatch.worker.sandbox",
     "cykooz_resizer",
 )
 #: Indexes into the claim array that worker and daemon share: no queue, no lock, two stores a job.
 CLAIM_STARTED: Final = 0
 CLAIM_ENDED: Final = 1
+CLAIM_PRESSURE: Final = 2  # what the job is expected to need, for each byte that it was granted
 
 _claim: "Array[c_double] | None" = None
 _slot = 0
+_memory: "MemoryLimit | None" = None
 _notes: dict[str, str] = {}
 _daemon: Connection | None = None  # kept open: closing our end would disarm the death signal
 
 
-def start(claim: "Array[c_double]", daemon: Connection, slot: int, recipes: Sequence[Any]) -> None:
+def start(
+    claim: "Array[c_double]",
+    daemon: Connection,
+    slot: int,
+    recipes: Sequence[Any],
+    plan: sandbox.Plan = sandbox.OFF,
+    bounds: "MemoryBounds | None" = None,
+) -> None:
     """Initialise the process (the executor's initializer). Must not raise: that would break the pool unexplained."""
-    global _claim, _daemon, _slot
+    global _claim, _daemon, _memory, _slot
     _claim, _daemon, _slot = claim, daemon, slot
     try:
         from procwatch.worker import limits
@@ -43,9 +58,12 @@ def start(claim: "Array[c_double]", daemon: Connection, slot: int, recipes: Sequ
         limits.die_with(daemon)  # before anything that could hang
         limits.apply_rlimits()
         _set_process_name(b"procwatch-work")
+        _statm()
         from procwatch.imaging.render import warm_up
 
         _notes.update(warm_up(recipes))
+        _memory = limits.MemoryLimit(bounds) if bounds is not None else None
+        _notes.update(sandbox.lock_up(plan, slot))  # last: nothing can be opened any more
     except BaseException as error:  # noqa: BLE001 (see the docstring)
         _notes["error"] = f"{type(error).__name__}: {error}"
 
@@ -71,30 +89,56 @@ def canary() -> str:
 def run(sequence: int, task: RenderTask) -> tuple[RenderResult, int]:
     """Render one task. Return what became of it and the resident memory in bytes afterwards."""
     assert _claim is not None
+    _claim[CLAIM_PRESSURE] = 0.0
     _claim[CLAIM_STARTED] = sequence
     result: RenderResult
     try:
+        from procwatch.worker.limits import bound_cpu
         from procwatch.worker.task import render
 
-        result = render(task, _slot)
+        bound_cpu(task.limits.timeout_s)
+        admit = _admission(task)
+        stale = sandbox.stale(task.root, task.staging_root, _slot)
+        result = RenderFailed(code="sandbox-stale", reason=stale) if stale else render(task, _slot, admit)
     except MemoryError:
         result = RenderFailed(
             code="out-of-memory", reason="the picture needs more memory than a worker may use"
         )
     except BaseException as error:  # noqa: BLE001 (see the module's docstring)
         result = RenderFailed(code="internal-error", reason=f"{type(error).__name__}: {error}"[:500])
+    if _memory is not None:
+        _memory.release()
     _claim[CLAIM_ENDED] = sequence
     return result, resident_bytes()
 
 
+def _admission(task: RenderTask) -> Callable[[int], None]:
+    """Bound the memory of the task; return who decides, when its need is known, whether that is enough."""
+    from procwatch.worker.task import Deferred
+
+    granted_bytes = _memory.grant(task.grant_bytes) if _memory is not None else 0
+
+    def admit(needed_bytes: int) -> None:
+        if granted_bytes:
+            assert _claim is not None
+            _claim[CLAIM_PRESSURE] = needed_bytes / granted_bytes
+            if needed_bytes > granted_bytes:
+                raise Deferred(needed_bytes)
+
+    return admit
+
+
 def resident_bytes() -> int:
     """Return this process's resident memory in bytes, 0 where /proc is not there."""
-    with (
-        contextlib.suppress(OSError, ValueError, IndexError),
-        open("/proc/self/statm", encoding="ascii") as file,
-    ):
-        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        return int(os.pread(_statm(), 64, 0).split()[1]) * os.sysconf("SC_PAGE_SIZE")
     return 0
+
+
+@functools.cache
+def _statm() -> int:
+    """Open it before the sandbox forbids it; reading what is open stays allowed."""
+    return os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)
 
 
 def _set_process_name(name: bytes) -> None:

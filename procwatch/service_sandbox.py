@@ -1,0 +1,47 @@
+"""The daemon's side of the workers' sandbox: what they may touch, and the folders that must be there before them."""
+
+import contextlib
+import os
+from functools import partial
+
+from procwatch.dispatch.publishing import STAGING
+from procwatch.errors import ConfigError
+from procwatch.model import InboxSpec, staging_folder
+from procwatch.settings.values import Settings
+from procwatch.worker import sandbox
+
+
+def plan_sandbox(settings: Settings) -> sandbox.Plan:
+    """Return what the workers of these settings may touch."""
+    return sandbox.Plan(
+        mode=settings.pool.sandbox,
+        inboxes=tuple(dict.fromkeys(spec.path for spec in settings.inboxes)),
+        staging=tuple(dict.fromkeys(f"{spec.outbox}/{STAGING}" for spec in settings.inboxes)),
+    )
+
+
+def refuse_without_sandbox(settings: Settings) -> None:
+    """Raise ConfigError where `sandbox = "require"` asks for what this machine does not have."""
+    if settings.pool.sandbox != "require":
+        return
+    missing = sandbox.missing(plan_sandbox(settings))
+    if missing:
+        raise ConfigError(
+            f'pool.sandbox is "require", but this machine cannot lock workers up: no {", no ".join(missing)}',
+            hint='needs Linux 5.13 or later with Landlock in /sys/kernel/security/lsm, on x86_64 or arm64; "prefer" '
+            "does what is possible; in a container or unit, its filter may forbid the landlock_ and seccomp calls",
+        )
+
+
+def staging_maker(settings: Settings) -> "partial[None]":
+    """Return what makes a slot's staging folders: a worker's rules are bound to them when it starts."""
+    return partial(_make_staging, settings.inboxes)
+
+
+def _make_staging(inboxes: tuple[InboxSpec, ...], slot: int) -> None:
+    for spec in inboxes:
+        folder = os.path.dirname(staging_folder(f"{spec.outbox}/{STAGING}", slot, "", 0))
+        # An outbox that is not there, or full, is told about when a job needs it.
+        for path in (os.path.dirname(folder), folder):
+            with contextlib.suppress(OSError):
+                os.mkdir(path, 0o700)
