@@ -25,9 +25,10 @@ MAX_ANSWER_BYTES: Final = 1024**2
 _MAX_TEXT: Final = 2000
 _MAX_NUMBER: Final = 2**63 - 1  # of SQLite
 #: What a worker may say of a job without costing it anything: see model.RenderFailed.
-_UNCHARGED: Final = frozenset({"changed", "vanished", "environment", "sandbox-stale"})
+_UNCHARGED: Final = frozenset({"changed", "vanished", "environment", "deferred", "sandbox-stale"})
 _STAGED_FILE: Final = re.compile(r"[0-9]{1,4}\.[a-z0-9]{1,8}")
 _EXT: Final = re.compile(r"[a-z0-9]{1,8}")
+_BYTES: Final = re.compile(r"[0-9]{1,18}")  # the reason of "deferred" is a number of bytes
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 _RESULT_ITEM: Final = ("concurrent.futures.process", "_ResultItem")
 _MODEL: Final = {("procwatch.model", name) for name in ("Rendered", "RenderFailed", "Staged")}
@@ -133,6 +134,8 @@ def _render_result(reader: _Reader, value: Any) -> RenderResult:
         code, reason = _fields(reader, value, RenderFailed)
         if code not in ERROR_CODES and code not in _UNCHARGED:
             raise BadAnswerError("a failure with a code that does not exist")
+        if code == "deferred":
+            _matching(_BYTES, reason)
         return RenderFailed(code=code, reason=_text(reason))
     renditions, width, height, format_name, frames, sha256, notes = _fields(reader, value, Rendered)
     if type(renditions) is not tuple:
