@@ -61,6 +61,9 @@ def run(args: argparse.Namespace) -> int:
 
     installation = this_installation()
     plan = plan_unit(settings, installation, name)
+    if new_config is None and not _names_its_state(config, settings):
+        hint = f'add to {one_line(config)}:  [state] dir = "{settings.state_dir}"  so that `procwatch status` finds it'
+        plan = replace(plan, notes=(*plan.notes, hint))
     unit = render_unit(shipped("procwatch.service"), plan)
     if args.print:
         print(unit, end="")
@@ -104,6 +107,18 @@ def settings_of_service(config: str, name: str | None, *, may_create: bool) -> "
         file.write(text)
         file.flush()
         return replace(load(file.name), source=config), text
+
+
+def _names_its_state(config: str, settings: "Settings") -> bool:
+    """Whether the file says where the state is, and leaves it to nobody's environment."""
+    from procwatch.settings.load import load
+
+    given = os.environ["STATE_DIRECTORY"]
+    os.environ["STATE_DIRECTORY"] = f"{given}/other"
+    try:
+        return load(config).state_dir == settings.state_dir
+    finally:
+        os.environ["STATE_DIRECTORY"] = given
 
 
 def this_installation() -> "Installation":

@@ -126,7 +126,8 @@ def service_config(annotated: str, instance: str | None) -> str:
     home = f"{SERVICE_HOME}/{instance}" if instance else SERVICE_HOME
     changes = {
         'path = "inbox"': f'path = "{home}/inbox"',
-        'dir = ".procwatch"': f'#dir = "/var/lib/procwatch{f"/{instance}" if instance else ""}"',
+        # Written out, so that `procwatch status` finds it for everyone: $STATE_DIRECTORY is for the service alone.
+        'dir = ".procwatch"': f'dir = "/var/lib/procwatch{f"/{instance}" if instance else ""}"',
         'file = ".procwatch/procwatch.log"': f'#file = "/var/log/procwatch/{instance or "procwatch"}.log"',
     }
     for before, after in changes.items():

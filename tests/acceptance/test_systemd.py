@@ -1,6 +1,7 @@
 """The service under a real systemd: installed by `procwatch unit`, used by other users, killed, frozen, stopped."""
 
 import io
+import json
 import os
 import re
 import signal
@@ -411,4 +412,6 @@ def test_the_default_configuration_of_an_install_works_as_it_is(service: Service
     service.start()
     service.drop(jpegs(1))
     eventually(lambda: service.archived() == {"0.jpg"})
-    assert not service.journal()[0].startswith("Traceback")
+    for user in ("root", "bob"):
+        shown = service.box.run(f"{service.program} status --json", user=user).stdout
+        assert json.loads(shown), user

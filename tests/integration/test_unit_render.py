@@ -70,6 +70,20 @@ def test_the_default_configuration_s_folders_are_those_of_the_shipped_snippet() 
     assert units.directives(render_tmpfiles(settings)) == shipped_lines
 
 
+@pytest.mark.parametrize("text", ["", '[state]\ndir = "/data/state"\n'])
+def test_a_state_that_only_the_service_would_find_is_told(
+    text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without [state] it is $STATE_DIRECTORY, which a person's `procwatch status` does not have."""
+    monkeypatch.setattr(unit_command, "this_installation", lambda: OPT)
+    monkeypatch.setattr(unit_command, "can_run_alone", lambda installation: True)
+    monkeypatch.setattr("procwatch.settings.unit_plan.PRIVATE", ())  # where the tests' own files may be
+    file = tmp_path / "p.toml"
+    file.write_text(inbox("/srv/a/in") + text)
+    assert cli.main(["unit", "--print", "--name", "scans", "-c", str(file)]) == 0
+    assert ('[state] dir = "/var/lib/procwatch/scans"' in capsys.readouterr().err) == (not text)
+
+
 def test_an_instance_has_folders_and_a_state_of_its_own() -> None:
     settings, new = settings_of_service("/nowhere/scans.toml", "scans", may_create=True)
     assert new is not None
