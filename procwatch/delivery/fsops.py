@@ -235,6 +235,14 @@ class RealFs:
         return status
 
 
+def bars_folder(fs: FsOps, path: str) -> bool:
+    """Return whether something other than a folder, or than a link to one, has this name."""
+    status = fs.lstat(path)
+    if status is None or stat.S_ISDIR(status.st_mode):
+        return False
+    return not (stat.S_ISLNK(status.st_mode) and fs.lstat(f"{path}/.") is not None)
+
+
 def _require_plain(path: str, status: os.stat_result) -> None:
     if not stat.S_ISREG(status.st_mode):
         raise NotPlainFileError(f"not a regular file ({stat.filemode(status.st_mode)}): {path!a}")

@@ -9,7 +9,7 @@ import hashlib
 import os
 import re
 import unicodedata
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final
 
 from procwatch.model import Staged
@@ -62,6 +62,19 @@ def alternatives(name: str, token: str) -> Iterator[str]:
     yield suffixed(name, token)
     for number in range(2, MAX_NUMBERED + 1):
         yield suffixed(name, f"{token}-{number}")
+
+
+def around_files(name: str, token: str, is_file: Callable[[str], bool]) -> str:
+    """Return `name` with "-2", "-3" … on those of its folders whose name `is_file` says is not free for one.
+
+    A file `album` was dropped, and later a folder `album/`: what becomes of that needs a folder of another name.
+    """
+    *folders, last = name.split("/")
+    above = ""
+    for folder in folders:
+        free = (candidate for candidate in alternatives(folder, token) if not is_file(above + candidate))
+        above += next(free, folder) + "/"
+    return above + last
 
 
 def suffixed(name: str, suffix: str) -> str:

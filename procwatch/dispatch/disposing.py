@@ -9,8 +9,8 @@ from dataclasses import replace
 from functools import partial
 from typing import Final
 
-from procwatch.delivery.fsops import FsOps, NotPlainFileError
-from procwatch.delivery.naming import alternatives, error_name
+from procwatch.delivery.fsops import FsOps, NotPlainFileError, bars_folder
+from procwatch.delivery.naming import alternatives, around_files, error_name
 from procwatch.dispatch.journal import Journal
 from procwatch.dispatch.ledger import Ledger
 from procwatch.dispatch.orders import UNKNOWN_INODE, Disposed, DisposeOrder, FailOrder, Results
@@ -124,16 +124,16 @@ class Disposer:
         return Disposed(job=order.job, result="touched", fingerprint=now, ctime_ns=ctime_ns)
 
     def _to_archive(self, order: DisposeOrder, source: str) -> Disposed:
-        self._make_folder(self._spec.archive, order.path)
-        for name in alternatives(order.path, order.job[-6:]):
+        path = self._make_folder(self._spec.archive, order)
+        for name in alternatives(path, order.job[-6:]):
             target = os.path.join(self._spec.archive, name)
             if self._moved(source, target, order):
                 return Disposed(job=order.job, result="disposed", original=Original.ARCHIVED, moved_to=target)
         raise OSError(errno.EEXIST, "every name in the archive is taken", order.path)
 
     def _to_failed(self, order: DisposeOrder, source: str) -> Disposed:
-        self._make_folder(self._spec.failed, order.path)
-        for name in alternatives(order.path, order.job[-6:]):
+        path = self._make_folder(self._spec.failed, order)
+        for name in alternatives(path, order.job[-6:]):
             target = os.path.join(self._spec.failed, name)
             report = os.path.join(self._spec.failed, error_name(name))
             if not self._is_ours(report, order.job):
@@ -171,10 +171,15 @@ class Disposer:
             self._fs.move_noreplace(target, source)
         return True
 
-    def _make_folder(self, root: str, path: str) -> None:
+    def _make_folder(self, root: str, order: DisposeOrder) -> str:
+        """Make the folder that the original goes to; return the path for it, around files in its way."""
+        path = around_files(
+            order.path, order.job[-6:], lambda name: bars_folder(self._fs, os.path.join(root, name))
+        )
         made = self._fs.make_dirs(os.path.dirname(os.path.join(root, path)), self._spec.dir_mode)
         for folder in made:  # a new folder's name is durable only when its parent is
             self._fs.fsync_dir(os.path.dirname(folder))
+        return path
 
     def _stuck(self, order: DisposeOrder, error: OSError) -> Disposed:
         """We may not move it: the job is over all the same, and is not done again."""
@@ -188,9 +193,9 @@ class Disposer:
         )
 
     def _leave_report(self, order: DisposeOrder) -> None:
-        report = os.path.join(self._spec.failed, error_name(order.path))
         try:
-            self._make_folder(self._spec.failed, order.path)
+            path = self._make_folder(self._spec.failed, order)
+            report = os.path.join(self._spec.failed, error_name(path))
             self._fs.write_file(report, error_report(order.report), self._spec.output_mode)
         except OSError:
             return  # the ledger and the log line say it too

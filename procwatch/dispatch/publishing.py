@@ -8,12 +8,13 @@ import errno
 import hashlib
 import json
 import os
+import stat
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from procwatch.delivery.fsops import FsOps, NotPlainFileError
-from procwatch.delivery.naming import alternatives, collision_key, plan_names
+from procwatch.delivery.fsops import FsOps, NotPlainFileError, bars_folder
+from procwatch.delivery.naming import alternatives, around_files, collision_key, plan_names
 from procwatch.dispatch.journal import Journal
 from procwatch.dispatch.ledger import Ledger, LedgerReader, NameTakenError, Rendition
 from procwatch.dispatch.orders import PublishOrder, Results
@@ -21,6 +22,7 @@ from procwatch.fdopen import open_beneath
 from procwatch.model import Fingerprint, Identity, InboxSpec
 
 STAGING: Final = ".procwatch-staging"
+_SOMEBODY: Final = "\0"  # holds a name and is none of our sources: no path has this in it
 
 
 class StagedLostError(Exception):
@@ -146,27 +148,40 @@ class Publisher:
 
     def _with_name(self, order: PublishOrder, rendition: Rendition, wished: str) -> Rendition:
         """Return the rendition with the first name that is ours or free (on_conflict decides about others')."""
-        mode = self._spec.on_conflict
-        for name in alternatives(wished, order.job[-6:]):
+        mode, token = self._spec.on_conflict, order.job[-6:]
+        clear = around_files(wished, token, lambda folder: self._is_file(rendition.outbox, folder))
+        for name in alternatives(clear, token):
             key = collision_key(name)
             claim = f"{order.job}/{rendition.output}"
             holder = self._holder(rendition.outbox, name, key, claim)
-            mine = holder == order.path
-            if holder is None or mine or mode == "overwrite":
+            usable = holder in (None, order.path) or mode == "overwrite"
+            if usable and not self._is_folder(rendition.outbox, name):
                 self._claimed[rendition.outbox, key] = claim
                 return replace(rendition, name=name, key=key, replace=holder is not None)
             if mode == "fail":
                 raise NameConflictError(name)
         raise NameConflictError(wished)
 
+    def _is_file(self, outbox: str, name: str) -> bool:
+        """Whether the name is, or is about to be, that of an output or of somebody's file, and so of no folder."""
+        key = collision_key(name)
+        if (outbox, key) in self._claimed or self._reader.owner(outbox, key) is not None:
+            return True
+        return bars_folder(self._fs, os.path.join(outbox, name))
+
+    def _is_folder(self, outbox: str, name: str) -> bool:
+        """Whether a folder has the name: no file replaces one, not even where its owner or on_conflict would."""
+        status = self._fs.lstat(os.path.join(outbox, name))
+        return status is not None and stat.S_ISDIR(status.st_mode)
+
     def _holder(self, outbox: str, name: str, key: str, claim: str) -> str | None:
-        """Return who holds the name: a source path of this inbox, "?" for anybody else, None when it is free."""
+        """Return who holds the name: a source path of this inbox, _SOMEBODY for anybody else, None when it is free."""
         if self._claimed.get((outbox, key), claim) != claim:
-            return "?"
+            return _SOMEBODY
         owner = self._reader.owner(outbox, key)
         if owner is not None:
-            return owner[1] if owner[0] == self._spec.name else "?"
-        return None if self._fs.lstat(os.path.join(outbox, name)) is None else "?"
+            return owner[1] if owner[0] == self._spec.name else _SOMEBODY
+        return None if self._fs.lstat(os.path.join(outbox, name)) is None else _SOMEBODY
 
     def _check_staged(self, rendition: Rendition) -> None:
         """Make sure that what will be renamed is a regular file with one link, the one the worker reported."""
@@ -221,12 +236,16 @@ class Publisher:
                 self._place_one(rendition)
                 return rendition
             except FileExistsError:
-                rendition = self._with_name(plan.order, rendition, rendition.name)
+                lost = rendition
+                self._claimed[lost.outbox, lost.key] = _SOMEBODY  # else it would pass for our own
+                rendition = self._with_name(plan.order, lost, lost.name)
                 position = next(
                     index for index, old in enumerate(plan.renditions) if old.output == rendition.output
                 )
                 plan.renditions[position] = rendition
-                self._journal.call(_intent(plan, self._spec), durable=True, point="ledger.publishing")
+                self._journal.call(
+                    _other_intent(plan, self._spec, lost), durable=True, point="ledger.publishing"
+                )
 
     def _place_one(self, rendition: Rendition) -> None:
         if self._fs.lstat(rendition.staged) is None:
@@ -256,8 +275,7 @@ class Publisher:
         return plans
 
     def _commit_done(self, plans: list[_Plan]) -> None:
-        for plan in plans:
-            self.remove_obsolete(plan.order.job)
+        plans = [plan for plan in plans if self._obsolete_removed(plan)]
         futures = [self._journal.submit(_done(plan), durable=True, point="ledger.done") for plan in plans]
         for plan, future in zip(plans, futures, strict=True):
             try:
@@ -270,10 +288,21 @@ class Publisher:
                 self._results.published, order.job, plan.line(), order.rendered.sha256, plan.fingerprint
             )
 
+    def _obsolete_removed(self, plan: _Plan) -> bool:
+        try:
+            self.remove_obsolete(plan.order.job)
+        except OSError as error:
+            self._post(self._results.trouble, plan.order.job, "publish", error)
+            return False
+        return True
+
     def remove_obsolete(self, job: str) -> None:
-        """Remove renditions of the same source under names that its new renditions do not use."""
+        """Remove renditions of the same source under names that its new renditions do not use. Raises OSError."""
         for outbox, name in self._reader.obsolete(job):
-            self._fs.unlink(os.path.join(outbox, name), missing_ok=True)
+            path = os.path.join(outbox, name)
+            status = self._fs.lstat(path)
+            if status is not None and stat.S_ISREG(status.st_mode):  # else somebody removed ours long ago
+                self._fs.unlink(path, missing_ok=True)
 
     def _tell(self, order: PublishOrder, code: str, reason: str) -> None:
         self._post(self._results.unpublished, order.job, code, reason)
@@ -289,6 +318,17 @@ def _intent(plan: _Plan, spec: InboxSpec) -> Callable[[Ledger], None]:
         sha256=plan.order.rendered.sha256,
         overwrite=spec.on_conflict == "overwrite",
     )
+
+
+def _other_intent(plan: _Plan, spec: InboxSpec, lost: Rendition) -> Callable[[Ledger], None]:
+    """The intent after a name was lost: what is there is not ours to remove when the new one is in place."""
+    intent = _intent(plan, spec)
+
+    def write(ledger: Ledger) -> None:
+        ledger.disown(lost.outbox, lost.key)
+        intent(ledger)
+
+    return write
 
 
 def _done(plan: _Plan) -> Callable[[Ledger], None]:

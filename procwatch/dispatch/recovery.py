@@ -62,7 +62,7 @@ class Recovery:
             try:
                 self._finish(known)
                 rolled += 1
-            except (StagedLostError, FileExistsError, ValueError):
+            except (StagedLostError, FileExistsError, IsADirectoryError, NotADirectoryError, ValueError):
                 # Not durable before a power cut, or the name was taken since: render it again.
                 self._journal.call(_requeue(known, known.suspicion))
                 lost += 1

@@ -1,0 +1,55 @@
+"""Somebody takes an output's name after it was chosen and before the file is there."""
+
+from collections.abc import Callable
+
+import pytest
+
+from procwatch.delivery.memory_fs import MemoryFs
+from tests.unit.test_dispatch_power_cut import Daemon
+
+pytestmark = pytest.mark.unit
+
+
+class BusyFs(MemoryFs):
+    """A disk in memory on which somebody does something right before a rendition is put in place."""
+
+    def __init__(self, meddle: Callable[[MemoryFs], None]) -> None:
+        super().__init__()
+        self._meddle: Callable[[MemoryFs], None] | None = meddle
+
+    def set_mode(self, path: str, mode: int) -> bool:
+        meddle, self._meddle = self._meddle, None
+        if meddle is not None:
+            meddle(self)
+        return super().set_mode(path, mode)
+
+
+def published(path: str, meddle: Callable[[MemoryFs], None]) -> dict[str, bytes]:
+    """Publish one source and return what is in the outbox."""
+    fs = BusyFs(meddle)
+    for folder in ("/in", "/in/album", "/out", "/archive", "/failed"):
+        fs.put_dir(folder)
+    fs.put(f"/in/{path}", b"picture")
+    daemon = Daemon(fs, None)
+    daemon.run()
+    assert daemon.ears.done, daemon.ears.refused
+    known = daemon.ledger.newest("inbox", path)
+    assert known is not None
+    names = {f"/out/{rendition.name}" for rendition in daemon.ledger.renditions(known.job)}
+    found = {name: data for name, data in fs.files("/out").items() if ".procwatch" not in name}
+    assert names <= set(found), "the ledger knows the names that were used"
+    return found
+
+
+def test_a_file_that_appears_there_is_not_replaced() -> None:
+    found = published("a.jpg", lambda fs: fs.put("/out/a-web.jpg", b"somebody's"))
+    assert found == {
+        "/out/a-web.jpg": b"somebody's",
+        "/out/a-web-2.jpg": b"web of picture",
+        "/out/a-thumb.jpg": b"thumb of picture",
+    }
+
+
+def test_a_folder_that_appears_there_is_not_entered() -> None:
+    found = published("a.jpg", lambda fs: fs.put("/out/a-web.jpg/theirs", b"somebody's"))
+    assert found["/out/a-web-2.jpg"] == b"web of picture"
