@@ -6,6 +6,7 @@ import platform
 import signal
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from importlib import metadata
 from types import FrameType
 from typing import Any, Final
@@ -24,21 +25,26 @@ from procwatch.dispatch.ledger import LEDGER_NAME, LedgerReader
 from procwatch.dispatch.ledger_open import open_ledger
 from procwatch.dispatch.loop import Loop
 from procwatch.dispatch.registry import Registry
-from procwatch.errors import EXIT_INTERRUPTED
+from procwatch.errors import EXIT_INTERRUPTED, ProcwatchError
 from procwatch.intake.lock import lock_folder
 from procwatch.model import InboxSpec
 from procwatch.observe.log import Log
 from procwatch.observe.notify import Notifier
+from procwatch.pool.admission import Budget
 from procwatch.pool.pool import ProcessWorkerPool
 from procwatch.pool.ports import WorkerEntry
+from procwatch.reload import Changes, Reloader
 from procwatch.service_events import ServiceEvents
 from procwatch.service_sandbox import plan_sandbox, refuse_without_sandbox, staging_maker
 from procwatch.settings.folders import inbox_problem, prepare
 from procwatch.settings.values import Settings
 from procwatch.worker import entry
+from procwatch.worker.limits import MemoryBounds
 
 #: After the grace for running jobs is over, the finishing lanes get this long to end what they have.
 _LANE_GRACE_S: Final = 5.0
+#: Resident memory of a worker between jobs: measured 45 MiB, and up to 64 MiB of blocks that Pillow keeps.
+_IDLE_WORKER_BYTES: Final = 112 * 1024**2
 
 
 class Service:
@@ -61,6 +67,7 @@ class Service:
         self._watchdog_due_s = 0.0
         self.ready = False
         self.first_worker = False
+        self._reloader = Reloader(target=self, post=self._loop.post)
 
     # -- what others may ask ----------------------------------------------------------------------
 
@@ -122,8 +129,8 @@ class Service:
             with self._signals():
                 self._pool.start()
                 for spec, trouble in [*((spec, "") for spec in usable), *unusable]:
-                    self._add_inbox(spec, trouble)
-                self._panel.start({})
+                    self.add_inbox(spec, trouble)
+                self._panel.start()
                 self._loop.run(self._turn)
             return 0
         finally:
@@ -145,6 +152,69 @@ class Service:
         )
         self._inboxes.stop_intake()
         self._loop.post(_nothing)  # the loop may be asleep, or about to be
+
+    # -- reload.Target ----------------------------------------------------------------------------
+
+    def begin_reload(self) -> None:
+        self._notifier.reloading()
+
+    def add_inbox(self, spec: InboxSpec, trouble: str = "") -> None:
+        """Serve an inbox; one with trouble is degraded, and served as soon as that is over."""
+        if not trouble:
+            try:
+                self._inboxes.lock(spec)
+            except (OSError, ProcwatchError) as error:
+                if not self.ready:
+                    raise
+                trouble = str(error)
+        plan = _plan(self.settings.recipes[spec.recipe])
+        keep_s = self.settings.ledger_keep_s
+        self._inboxes.add(spec, plan, self._shared, ledger_keep_s=keep_s, trouble=trouble)
+
+    def retire_inbox(self, name: str, then: Callable[[], None]) -> None:
+        self._inboxes.retire(name, then)
+
+    def set_recipes(self) -> None:
+        """Jobs from here on are rendered by the new recipes; running ones keep theirs."""
+        recipes = {spec.name: spec.recipe for spec in self.settings.inboxes}
+        for name, runtime in self._inboxes.items():
+            if name in recipes:
+                runtime.recipe = _plan(self.settings.recipes[recipes[name]])
+
+    def set_pool(self) -> None:
+        """Grow or shrink the pool; new folders and recipes need workers that know them."""
+        pool = self.settings.pool
+        self._dispatcher.limits = self.settings.limits
+        self._pool.renew("the configuration was reloaded", _worker_entry(self.settings))
+        self._pool.resize(pool.workers, timeout_s=pool.timeout_s)
+        self._shared: Collaborators = replace(self._shared, slots=pool.workers)
+
+    def end_reload(self, changes: Changes) -> None:
+        self._notifier.ready("reloaded")
+        changed = [f"recipe.{name}" for name in changes.recipes] + [
+            f"inbox.{spec.name}" for spec in changes.replaced
+        ]
+        hint = f"takes effect after a restart: {', '.join(changes.needs_restart)}"
+        self._log.info(
+            "service.reloaded",
+            config=self.settings.source,
+            inboxes=[spec.name for spec in self.settings.inboxes],
+            workers=self.settings.pool.workers,
+            added=[spec.name for spec in changes.added],
+            removed=list(changes.removed),
+            changed=changed + list(changes.parts),
+            **({"hint": hint} if changes.needs_restart else {}),
+        )
+
+    def reject_reload(self, mistakes: list[str]) -> None:
+        self._notifier.ready("the new configuration was rejected")
+        self._log.error(
+            "config.rejected",
+            config=self.settings.source,
+            reason=f"{len(mistakes)} mistake{'' if len(mistakes) == 1 else 's'}; the configuration before stays in force",
+            mistakes=mistakes,
+            hint="procwatch check shows the same",
+        )
 
     def renew_workers(self, reason: str) -> None:
         """A folder was replaced: the sandbox of the workers is bound to the old one."""
@@ -184,6 +254,7 @@ class Service:
             inboxes=self._inboxes,
             backlog=self._backlog,
             limits=settings.limits,
+            memory=_memory_budget(settings),
             log=self._log,
         )
         self._shared = Collaborators(
@@ -209,14 +280,6 @@ class Service:
             journal=self._journal,
             log=self._log,
         )
-
-    def _add_inbox(self, spec: InboxSpec, trouble: str = "") -> None:
-        """Serve an inbox; one with trouble is degraded, and served as soon as that is over."""
-        plan = _plan(self.settings.recipes[spec.recipe])
-        if not trouble:
-            self._inboxes.lock(spec)
-        keep_s = self.settings.ledger_keep_s
-        self._inboxes.add(spec, plan, self._shared, ledger_keep_s=keep_s, trouble=trouble)
 
     def _tell_reset(self, reason: str, kept_as: str) -> None:
         self._log.error(
@@ -285,7 +348,7 @@ class Service:
         """Turn signals into messages; a second Ctrl-C ends at once."""
         before = {
             number: signal.signal(number, self._on_signal)
-            for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+            for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP)
         }
         try:
             yield
@@ -296,6 +359,8 @@ class Service:
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         if number == signal.SIGUSR1:
             self._loop.post(self._log_owner.reopen)
+        elif number == signal.SIGHUP:
+            self._loop.post(self._reloader.request)
         elif number == signal.SIGINT and self._stop_reason:
             os._exit(
                 EXIT_INTERRUPTED
@@ -353,18 +418,31 @@ def _make_pool(settings: Settings, loop: Loop, events: ServiceEvents) -> Process
 def _worker_entry(settings: Settings) -> WorkerEntry:
     """Name the functions of a worker; they import what they need there, so the daemon never loads a decoder."""
     used = tuple({spec.recipe: settings.recipes[spec.recipe] for spec in settings.inboxes}.values())
+    memory = _memory_budget(settings)
+    bounds = MemoryBounds(budget_bytes=memory.total_bytes, grant_bytes=memory.grant_bytes)
     return WorkerEntry(
         start=entry.start,
         hello=entry.hello,
         run=entry.run,
         canary=entry.canary,
-        start_args=(used, plan_sandbox(settings)),
+        start_args=(used, plan_sandbox(settings), bounds),
         prepare=staging_maker(settings),
         preload=entry.PRELOAD,
     )
 
 
+def _memory_budget(settings: Settings) -> Budget:
+    """Return what running jobs may take: all that the workers may, without what they need when idle."""
+    pool = settings.pool
+    idle_bytes = pool.workers * _IDLE_WORKER_BYTES
+    total_bytes = max(pool.memory_bytes - idle_bytes, pool.worker_memory_bytes)
+    return Budget(total_bytes=total_bytes, grant_bytes=pool.worker_memory_bytes)
+
+
 def _boot_id() -> str:
+    """Return what identifies this boot; under the unit's ProcSubset=pid systemd has to say it (%b)."""
+    if told := os.environ.get("PROCWATCH_BOOT_ID"):
+        return told
     try:
         with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
             return file.read().strip()

@@ -75,6 +75,7 @@ class Arrivals:
         self._posted = 0  # hints posted by watchdog's threads
         self._handled = 0  # hints taken by the loop
         self._lock = threading.Lock()
+        self._closed = False
         self.missed = 0  # files that only a scan found although events should have told
 
     def hint(self, path: str, cause: Cause) -> None:
@@ -91,6 +92,8 @@ class Arrivals:
 
     def _arrived(self, path: str, cause: Cause) -> None:
         self._handled += 1
+        if self._closed:
+            return
         rule = self._names.ignored_by(path)
         if rule is not None:
             self._sink.ignored(self._spec, path, rule)
@@ -101,6 +104,8 @@ class Arrivals:
 
     def look(self, path: str, cause: Cause | None = None, *, after_s: float = 0.0) -> None:
         """Have the path looked at, soon or after a delay."""
+        if self._closed:
+            return
         if after_s > 0:
             self._set_timer(path, self._loop.clock() + after_s)
             return
@@ -145,7 +150,7 @@ class Arrivals:
 
     def _looked(self, looked: list[_Looked]) -> None:
         self._looking = False
-        for path, cause, look, known in looked:
+        for path, cause, look, known in [] if self._closed else looked:
             self._consider(path, cause, look, known)
         if self._pending and not self._looking:
             self._flush()
@@ -224,6 +229,8 @@ class Arrivals:
             timer.cancel()
 
     def close(self) -> None:
+        """Take nothing any more; what is on its way from a lane is dropped."""
+        self._closed = True
         for path in list(self._timers):
             self.forget(path)
 

@@ -21,6 +21,7 @@ from procwatch.dispatch.endings import Endings
 from procwatch.dispatch.inbox_runtime import InboxRuntime
 from procwatch.dispatch.job import Job
 from procwatch.dispatch.journal import Journal
+from procwatch.dispatch.large import LargeJobs
 from procwatch.dispatch.ledger import Known
 from procwatch.dispatch.loop import Loop
 from procwatch.dispatch.publishing import STAGING, as_os_error
@@ -37,7 +38,9 @@ from procwatch.model import (
     new_id,
     staging_folder,
 )
+from procwatch.pool.admission import Budget
 from procwatch.pool.ports import Report, Running, WorkerPool
+from procwatch.units import format_size
 
 #: Above this many jobs in memory scans pause; the folder itself is the queue for the rest.
 HIGH_WATER: Final = 5000
@@ -62,6 +65,7 @@ class Dispatcher:
         inboxes: Mapping[str, InboxRuntime],
         backlog: Backlog,
         limits: Limits,
+        memory: Budget,
         log: FilteringBoundLogger,
     ) -> None:
         self._loop = loop
@@ -71,10 +75,11 @@ class Dispatcher:
         self._endings = endings
         self._inboxes = inboxes
         self._backlog = backlog
-        self._limits = limits
+        self.limits = limits
         self._log = log
         self._starting: dict[str, Job] = {}  # recorded as started, not yet with a worker
         self._running: dict[str, Job] = {}
+        self._large = LargeJobs(memory)
         self._full = False
         self.stopping = False
         endings.requeue = self
@@ -89,7 +94,7 @@ class Dispatcher:
     def waiting(self) -> int:
         """Files known to be in the inboxes that no worker has yet."""
         settling = sum(len(runtime.arrivals.settling) for runtime in self._inboxes.values())
-        return len(self._backlog) + settling
+        return len(self._backlog) + len(self._large) + settling
 
     @property
     def left(self) -> int:
@@ -204,13 +209,29 @@ class Dispatcher:
         """Once a turn of the loop: give idle workers work."""
         again_s = self._pool.tick(now_s)
         while not self.stopping and self._pool.idle > len(self._starting):
-            job = self._backlog.next(running=self.running, suspect_running=self._suspect_running())
+            job = self._next_job(now_s)
             if job is None:
                 break
             self._begin(job)
         self._endings.flush_logged()
         self._press_back()
         return again_s
+
+    def _next_job(self, now_s: float) -> Job | None:
+        """Return what to run now: a large job that fits, else the next of the backlog that does."""
+        self._large.keep(lambda job: self._registry.get(job.id) is job)
+        suspect_running = self._suspect_running()
+        held = [*self._starting.values(), *self._running.values()]
+        if not suspect_running and not self._backlog.has_suspects:
+            large = self._large.take(held, now_s, self._may_run)
+            if large is not None:
+                return large
+        if not self._large.lets_start(held, now_s):
+            return None
+        return self._backlog.next(running=self.running, suspect_running=suspect_running)
+
+    def _may_run(self, job: Job) -> bool:
+        return not self._backlog.is_paused(job.inbox) and (not job.suspicion or not self.running)
 
     def _suspect_running(self) -> bool:
         return any(job.suspicion for jobs in (self._starting, self._running) for job in jobs.values())
@@ -268,8 +289,9 @@ class Dispatcher:
             fingerprint=job.fingerprint,
             recipe=runtime.recipe.payload,
             staging_root=f"{runtime.spec.outbox}/{STAGING}",
-            limits=self._limits,
+            limits=self.limits,
             want_digest=job.want_digest,
+            grant_bytes=job.grant_bytes,
         )
         self._running[job.id] = job
         running = self._pool.submit(task)
@@ -305,7 +327,7 @@ class Dispatcher:
         assert death is not None
         if self.stopping and death.kind == "stopped":
             return  # the ledger says "running"; an orderly end forgives it
-        verdict = after_death(death, deaths=job.deaths, timeout_s=self._limits.timeout_s)
+        verdict = after_death(death, deaths=job.deaths, timeout_s=self.limits.timeout_s)
         job.deaths = verdict.deaths
         if verdict.action == "fail":
             self._endings.fail(job, verdict.error, verdict.reason, report=report, staging=staging)
@@ -316,7 +338,7 @@ class Dispatcher:
     def _unrendered(self, job: Job, report: Report, result: RenderFailed, staging: str) -> None:
         runtime = self._inboxes[job.inbox]
         code, reason = result.code, result.reason
-        if code in ("vanished", "changed", "environment"):
+        if code in ("vanished", "changed", "environment", "deferred"):
             runtime.clean(staging)
         if code == "vanished":
             self.vanish(job, reason)
@@ -325,6 +347,8 @@ class Dispatcher:
         elif code == "environment":
             self._requeue(job)
             self._endings.pause_for(runtime, _parse_environment(reason))
+        elif code == "deferred":
+            self._defer(job, int(reason), report)
         elif code == "sandbox-stale":  # the pool replaces its workers by itself
             self._stale(job, report, reason)
         elif code == "truncated" and (young_s := self._young_s(job)) > 0:
@@ -337,6 +361,19 @@ class Dispatcher:
             self.settle_again(job, error=code, reason=reason, after_s=runtime.spec.settle_s)
         else:
             self._endings.fail(job, code, reason, report=report, staging=staging)
+
+    def _defer(self, job: Job, needed_bytes: int, report: Report) -> None:
+        """The job needs more memory than every job may take: it waits for a grant, and nothing is charged."""
+        too_much = self._large.refusal(needed_bytes)
+        if too_much:
+            self._endings.fail(job, "over-memory-budget", too_much, report=report)
+            return
+        job.grant_bytes = needed_bytes
+        job.state = State.QUEUED
+        deaths, suspicion = job.deaths, job.suspicion
+        self._journal.submit(lambda ledger: ledger.requeue(job.id, deaths=deaths, suspicion=suspicion))
+        self._tell_retrying(job, "deferred", f"waits for {format_size(needed_bytes)} of memory", 0.0, report)
+        self._large.add(job, self._loop.clock())
 
     def _stale(self, job: Job, report: Report, reason: str) -> None:
         """The worker was started for folders that have been replaced since: nothing is charged."""
@@ -390,7 +427,7 @@ class Dispatcher:
         fields: dict[str, Any] = {"attempt": job.attempt, "error": error, "reason": reason}
         if report is not None:
             fields |= {"worker_pid": report.worker_pid, "slot": report.slot, "run_s": round(report.run_s, 3)}
-        emit = self._log.info if error in ("changed", "truncated") else self._log.warning
+        emit = self._log.info if error in ("changed", "truncated", "deferred") else self._log.warning
         emit("job.retrying", **lines.about(job), **fields, delay_s=round(delay_s, 3))
 
 

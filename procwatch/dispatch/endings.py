@@ -209,7 +209,8 @@ class Endings:
     def disposed(self, what: Disposed) -> None:
         order = self._disposing.pop(what.job)
         here = self._registry.get(what.job)
-        assert here is not None
+        if here is None:  # its inbox was retired meanwhile
+            return
         runtime = self._inboxes[here.inbox]
         self._well(runtime)
         if what.result == "touched":

@@ -83,7 +83,7 @@ class Inboxes(Mapping[str, InboxRuntime]):
         self._keepers.pop(name).close()
         self._backlog.drop_inbox(name)
         for job in self._registry.jobs():
-            if job.inbox == name and job.state in (State.QUEUED, State.DONE, State.FAILED):
+            if job.inbox == name and (job.state is State.QUEUED or self._registry.has_ended(job.id)):
                 self._registry.remove(job)
         self._leaving[name] = then
 

@@ -71,6 +71,9 @@ class Registry:
         """The job has its outcome; only its original may still be in the inbox."""
         self._ended.add(job)
 
+    def has_ended(self, job: str) -> bool:
+        return job in self._ended
+
     def count_done(self, worker_pid: int | None, inbox: str) -> None:
         self.done += 1
         self.tally.count_done(inbox)

@@ -95,6 +95,7 @@ _SERVICE: Final = (
             names("added", "inboxes that are new", "scans"),
             names("removed", "inboxes that are no longer watched", "old"),
             names("changed", "parts that changed", "recipe.web"),
+            HINT,
         ),
     ),
     Event(

@@ -76,6 +76,9 @@ class InlinePool:
         for slot in self._pids:
             self._replace(slot)
 
+    def resize(self, workers: int, *, timeout_s: float) -> None:
+        """An inline pool runs one task at a time, however many workers it plays."""
+
     def tick(self, now_s: float) -> float | None:
         return None
 

@@ -48,17 +48,18 @@ class Events(Protocol):
     def pool_recovered(self, seconds: float) -> None: ...
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Slot:
     number: int
     worker: Worker | None = None
     future: Running | None = None
     failures: int = 0  # starts that failed in a row, for the back-off
     restart_at_s: float | None = None
+    leaving: bool = False  # the pool was made smaller: gone after its job
 
     @property
     def is_idle(self) -> bool:
-        return self.worker is not None and self.future is None
+        return self.worker is not None and self.future is None and not self.leaving
 
 
 class ProcessWorkerPool:
@@ -104,6 +105,10 @@ class ProcessWorkerPool:
     def idle(self) -> int:
         return sum(slot.is_idle for slot in self._slots) if self._breaker.is_closed else 0
 
+    @property
+    def is_degraded(self) -> bool:
+        return self._breaker.is_open
+
     def start(self) -> None:
         for slot in self._slots:
             self._start_worker(slot)
@@ -145,6 +150,34 @@ class ProcessWorkerPool:
         for slot in self._slots:
             if slot.worker is not None and slot.future is None:
                 self._recycle_if_due(slot, slot.worker)
+
+    def resize(self, workers: int, *, timeout_s: float) -> None:
+        self._timeout_s = timeout_s
+        kept = sorted(self._slots, key=lambda slot: slot.number)[:workers]
+        for slot in list(self._slots):
+            if slot in kept:
+                slot.leaving = False
+            else:
+                self._remove(slot)
+        taken = {slot.number for slot in self._slots}
+        for number in (n for n in range(1, workers + 1) if n not in taken):
+            slot = _Slot(number)
+            self._slots.append(slot)
+            self._start_worker(slot)
+
+    def _remove(self, slot: _Slot) -> None:
+        """Let a slot go: at once when it is idle, else after its job."""
+        slot.leaving = True
+        if slot.worker is not None and slot.future is None:
+            self._let_go(slot, slot.worker)
+        elif slot.worker is None and slot.future is None:
+            self._slots.remove(slot)  # a worker that is being started for it is ended when it reports
+
+    def _let_go(self, slot: _Slot, worker: Worker) -> None:
+        slot.worker = None
+        self._slots.remove(slot)
+        self._events.worker_recycled(slot.number, worker, "the pool has fewer workers now")
+        self._in_thread(_close, worker)
 
     def view(self, now_s: float) -> list[SlotView]:
         return [_view(slot, now_s) for slot in self._slots]
@@ -209,6 +242,9 @@ class ProcessWorkerPool:
     def _recycle_if_due(self, slot: _Slot, worker: Worker) -> None:
         """Replace a worker that has done enough or grown too much; it stays out of `idle` from here on."""
         growth_bytes = worker.rss_bytes - worker.first_rss_bytes
+        if slot.leaving:
+            self._let_go(slot, worker)
+            return
         reason = ""
         if worker.generation != self._generation:
             reason = self._renewal
@@ -311,7 +347,9 @@ class ProcessWorkerPool:
 
     def _start_worker(self, slot: _Slot, old: Worker | None = None, *, died: bool = False) -> None:
         slot.restart_at_s = None
-        if not self._stopping:
+        if slot.leaving and slot in self._slots:
+            self._slots.remove(slot)
+        elif not self._stopping:
             self._in_thread(self._start_in_thread, slot, old, died)
 
     def _start_in_thread(self, slot: _Slot, old: Worker | None, died: bool) -> None:
@@ -334,6 +372,9 @@ class ProcessWorkerPool:
         if self._stopping:
             return  # stop() has ended it
         self._born.discard(worker)
+        if slot.leaving:
+            self._in_thread(_close, worker)
+            return
         slot.worker, slot.failures = worker, 0
         self._events.worker_started(slot.number, worker)
         self._recycle_if_due(slot, worker)  # it may have been renewed while it started
@@ -355,6 +396,10 @@ class ProcessWorkerPool:
         thread = threading.Thread(target=body, name="procwatch-pool", daemon=True)
         self._threads.add(thread)
         thread.start()
+
+
+def _close(worker: Worker) -> None:
+    worker.close()
 
 
 def restart_delay_s(failures: int) -> float:

@@ -85,6 +85,10 @@ class WorkerPool(Protocol):
     def idle(self) -> int:
         """How many jobs could be submitted right now; none while it is open whether workers die of everything."""
 
+    @property
+    def is_degraded(self) -> bool:
+        """Whether workers die of everything, so that nothing is handed out until a canary image lives."""
+
     def submit(self, task: RenderTask) -> Running:
         """Hand a task to an idle worker. The future never fails and is never cancelled; it holds a Report."""
 
@@ -93,6 +97,9 @@ class WorkerPool(Protocol):
 
     def renew(self, reason: str, entry: WorkerEntry | None = None) -> None:
         """Replace every worker by a new one, the busy ones after their task; `entry` is theirs from now on."""
+
+    def resize(self, workers: int, *, timeout_s: float) -> None:
+        """Grow at once, shrink as workers end their jobs; the timeout holds for running jobs too."""
 
     def view(self, now_s: float) -> list[SlotView]:
         """Return what every slot does."""

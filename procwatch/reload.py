@@ -1,0 +1,137 @@
+"""Reload: read and validate the configuration again, and bring the running service to it without stopping work.
+
+A mistake leaves the old configuration in force. Running jobs keep the recipe with which they were started.
+"""
+
+import os
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, Protocol
+
+from procwatch.errors import ProcwatchError
+from procwatch.settings.folders import prepare
+from procwatch.settings.load import load
+from procwatch.settings.values import Settings
+
+if TYPE_CHECKING:
+    from procwatch.model import InboxSpec
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Changes:
+    """What differs between two configurations. `kept` are inboxes whose watch goes on untouched."""
+
+    added: tuple["InboxSpec", ...]
+    removed: tuple[str, ...]
+    replaced: tuple["InboxSpec", ...]  # same name, other folders or rules
+    kept: tuple["InboxSpec", ...]
+    recipes: tuple[str, ...]  # names of recipes that differ
+    parts: tuple[str, ...]  # "pool", "limits", "stop_timeout", …
+    needs_restart: tuple[str, ...]  # parts that a running service cannot change
+
+
+def changes_between(old: Settings, new: Settings) -> Changes:
+    """Return what a reload has to do. An inbox that only has another recipe is kept."""
+    before = {spec.name: spec for spec in old.inboxes}
+    after = {spec.name: spec for spec in new.inboxes}
+    same = {name for name in before.keys() & after.keys() if _same_folders(before[name], after[name])}
+    recipes = {
+        name for name in old.recipes.keys() | new.recipes.keys() if _hash(old, name) != _hash(new, name)
+    }
+    parts = [
+        name for name in ("pool", "limits", "stop_timeout_s") if getattr(old, name) != getattr(new, name)
+    ]
+    fixed = [name for name in ("state_dir", "log") if getattr(old, name) != getattr(new, name)]
+    return Changes(
+        added=tuple(spec for name, spec in after.items() if name not in before),
+        removed=tuple(name for name in before if name not in after),
+        replaced=tuple(spec for name, spec in after.items() if name in before and name not in same),
+        kept=tuple(spec for name, spec in after.items() if name in same),
+        recipes=tuple(sorted(recipes)),
+        parts=tuple(name.removesuffix("_s") for name in parts),
+        needs_restart=tuple(fixed),
+    )
+
+
+def _same_folders(one: "InboxSpec", other: "InboxSpec") -> bool:
+    return replace(one, recipe=other.recipe) == other
+
+
+def _hash(settings: Settings, name: str) -> str | None:
+    recipe = settings.recipes.get(name)
+    return None if recipe is None else recipe.hash
+
+
+class Target(Protocol):
+    """The running service, as far as a reload changes it. Called on the loop."""
+
+    settings: Settings
+
+    def begin_reload(self) -> None: ...
+    def add_inbox(self, spec: "InboxSpec", trouble: str = "") -> None: ...
+    def retire_inbox(self, name: str, then: Callable[[], None]) -> None: ...
+    def set_recipes(self) -> None: ...
+    def set_pool(self) -> None: ...
+    def end_reload(self, changes: Changes) -> None: ...
+    def reject_reload(self, mistakes: list[str]) -> None: ...
+
+
+class Reloader:
+    """Reads the configuration on a thread of its own, then changes the service on the loop."""
+
+    def __init__(self, *, target: Target, post: Callable[..., None]) -> None:
+        self._target = target
+        self._post = post
+
+    def request(self) -> None:
+        """Begin; returns at once. On the loop."""
+        self._target.begin_reload()
+        source = self._target.settings.source
+        threading.Thread(target=self._read, args=(source,), name="reload", daemon=True).start()
+
+    def _read(self, source: str | None) -> None:
+        """Thread: read, validate, make folders."""
+        if source is None:
+            self._reject("procwatch runs on a folder without a configuration file; there is nothing to read")
+            return
+        try:
+            settings = load(source)
+            _, unusable = prepare(settings)
+        except ProcwatchError as error:
+            self._reject(*error.message.splitlines())
+        except OSError as error:
+            self._reject(f"{source}: {error.strerror or error}")
+        else:
+            self._post(self._apply, settings, {spec.name: reason + _hint() for spec, reason in unusable})
+
+    def _reject(self, *mistakes: str) -> None:
+        self._post(self._target.reject_reload, list(mistakes))
+
+    def _apply(self, settings: Settings, trouble: Mapping[str, str]) -> None:
+        """Loop: bring the service to the new settings."""
+        target = self._target
+        changes = changes_between(target.settings, settings)
+        # What only a restart can change stays as it is, so that the next reload still sees the difference.
+        target.settings = replace(settings, state_dir=target.settings.state_dir, log=target.settings.log)
+        for name in changes.removed:
+            target.retire_inbox(name, _nothing)
+        for spec in changes.replaced:
+            target.retire_inbox(spec.name, partial(target.add_inbox, spec, trouble.get(spec.name, "")))
+        target.set_pool()
+        for spec in changes.added:
+            target.add_inbox(spec, trouble.get(spec.name, ""))
+        target.set_recipes()
+        target.end_reload(changes)
+
+
+def _nothing() -> None:
+    """Nobody waits for a removed inbox."""
+
+
+def _hint() -> str:
+    """Return what to do about a new folder that cannot be written, where systemd confines us."""
+    if "INVOCATION_ID" not in os.environ:
+        return ""
+    return "; if the unit does not allow this folder yet: procwatch unit --install, then restart the service"
