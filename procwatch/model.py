@@ -127,6 +127,7 @@ class RenderTask:
     staging_root: str  # absolute; the worker makes its own folder below it, see staging_folder()
     limits: Limits
     want_digest: bool = False
+    grant_bytes: int = 0  # memory that it may take beside the idle worker's; 0: what every job may
 
 
 def staging_folder(root: str, slot: int, job: str, attempt: int) -> str:

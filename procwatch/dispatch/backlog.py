@@ -59,6 +59,11 @@ class Backlog:
         first = [queue[0].queued_s] if queue else []
         return min([*first, *(job.queued_s for job in self._suspects if job.inbox == inbox)], default=None)
 
+    @property
+    def has_suspects(self) -> bool:
+        """Whether a job waits that must run alone."""
+        return any(job.inbox not in self._paused for job in self._suspects)
+
     def next(self, *, running: int, suspect_running: bool) -> Job | None:
         """Return the next job to run now, None when there is none or when a suspect must be waited for."""
         if suspect_running:

@@ -38,6 +38,7 @@ class Job:
     refusals: int = 0  # times that a worker could not read what the daemon can
     relosses: int = 0  # times that staged files were gone
     stales: int = 0  # times that a worker's sandbox did not fit the folders
+    grant_bytes: int = 0  # memory that a worker said it needs; 0: what every job gets
     started_s: float = 0.0  # monotonic, of the current attempt
     touched: Cause | None = None  # an event that came while it was in work: look again when it is over
     sha256: str | None = None

@@ -34,6 +34,9 @@ def after_death(death: Death, *, deaths: int, timeout_s: float) -> Verdict:
     if death.kind == "timeout":
         reason = f"rendering took longer than {timeout_s:g} s; the worker was stopped"
         return Verdict(action="fail", error="timeout", reason=reason, deaths=deaths)
+    if death.kind == "out-of-memory":
+        reason = f"a library ended the worker by {death.exit} when no more memory was granted"
+        return Verdict(action="fail", error="out-of-memory", reason=reason, deaths=deaths)
     deaths += 1
     if deaths >= MAX_WORKER_DEATHS:
         reason = f"{deaths} worker processes died of this file (the last by {death.exit})"

@@ -23,11 +23,14 @@ def has_headroom(needed_bytes: int) -> bool:
     if limit == resource.RLIM_INFINITY:
         return True
     try:
-        statm = os.pread(_statm(os.getpid()), 64, 0)
+        return used_bytes() + needed_bytes + _SPARE_BYTES <= limit
     except OSError:
         return False  # unknown: take the careful way
-    used = int(statm.split()[0]) * resource.getpagesize()
-    return used + needed_bytes + _SPARE_BYTES <= limit
+
+
+def used_bytes() -> int:
+    """Return this process's address space in bytes, which RLIMIT_AS bounds. Raises OSError where it cannot be read."""
+    return int(os.pread(_statm(os.getpid()), 64, 0).split()[0]) * resource.getpagesize()
 
 
 @functools.lru_cache(maxsize=1)

@@ -2,7 +2,7 @@
 
 import functools
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import BinaryIO, Final
 
 from PIL import Image
@@ -14,6 +14,7 @@ from procwatch.imaging.codecs import Codec, codec_for
 from procwatch.imaging.color import drop_opaque_alpha, to_resampleable, to_srgb
 from procwatch.imaging.decode import Header, load_pixels, load_plugins, open_header
 from procwatch.imaging.encode import encode
+from procwatch.imaging.estimate import Source, estimate_bytes
 from procwatch.imaging.geometry import Box, Geometry
 from procwatch.imaging.metadata import stored_box, turn_upright, upright_size
 from procwatch.imaging.operation import GeometryOperation, with_defaults
@@ -27,21 +28,38 @@ from procwatch.model import Limits, Rendered, Staged
 _KEPT_BLOCKS: Final = 4
 
 
-def render(source: BinaryIO, recipe: Recipe, limits: Limits, staging: str) -> Rendered:
+def render(
+    source: BinaryIO,
+    recipe: Recipe,
+    limits: Limits,
+    staging: str,
+    *,
+    admit: Callable[[int], None] = lambda needed_bytes: None,
+) -> Rendered:
     """Make every output of the recipe in the folder `staging`, named by the output's index: "0.jpg", "1.webp".
 
+    `admit` gets the bytes that it will take, before anything is decoded, and may raise to prevent it.
     Raises ImageError for what is wrong with the file, and OSError, untouched, for what is wrong with the folder.
     """
     header = open_header(source, recipe.formats, limits)
     with header.image:
         try:
-            return _render(header, source, recipe, limits, staging)
+            return _render(header, source, recipe, limits, staging, admit=admit)
         except MemoryError:
             raise ImageError("out-of-memory", "rendering needed more memory than a worker may use") from None
 
 
-def _render(header: Header, source: BinaryIO, recipe: Recipe, limits: Limits, staging: str) -> Rendered:
+def _render(
+    header: Header,
+    source: BinaryIO,
+    recipe: Recipe,
+    limits: Limits,
+    staging: str,
+    *,
+    admit: Callable[[int], None],
+) -> Rendered:
     plan = planner.plan(recipe.outputs, header.size, can_draft=header.format in {"JPEG", "MPO"})
+    admit(_needed_bytes(header, source, recipe, plan))
     scale = load_pixels(header, source, recipe.formats, limits, draft=plan.draft)
     work = _Work(header, _resampleable(header), scale, resampler_for(recipe.resampler))
     pictures: dict[int, Image.Image] = {}
@@ -65,6 +83,23 @@ def _render(header: Header, source: BinaryIO, recipe: Recipe, limits: Limits, st
         frames=header.frames,
         notes={"profile": work.profile_note} if work.profile_note else {},
     )
+
+
+def _needed_bytes(header: Header, source: BinaryIO, recipe: Recipe, plan: planner.Plan) -> int:
+    image = header.image
+    at = source.tell()
+    file_bytes = source.seek(0, os.SEEK_END)
+    source.seek(at)
+    known = Source(
+        format=header.format,
+        mode=image.mode,
+        size=header.size,
+        has_alpha=image.has_transparency_data,
+        is_progressive=bool(image.info.get("progressive")),
+        file_bytes=file_bytes,
+    )
+    outputs = [(task.geometry.size, recipe.outputs[task.index].format) for task in plan.tasks]
+    return estimate_bytes(known, draft=plan.draft, outputs=outputs)
 
 
 def _resampleable(header: Header) -> Image.Image:

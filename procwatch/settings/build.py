@@ -9,6 +9,7 @@ from procwatch.imaging.recipe import BUILTIN_RECIPES
 from procwatch.model import InboxSpec, Limits
 from procwatch.settings.cpu import usable_cpus
 from procwatch.settings.document import Document, Mistake, read_document, refuse
+from procwatch.settings.memory import memory_budget, usable_memory, worker_memory
 from procwatch.settings.mistakes import schema_mistakes
 from procwatch.settings.paths import absolute, default_state_dir, inbox_folders
 from procwatch.settings.recipes import build_recipe, recipe_mistakes
@@ -43,16 +44,22 @@ def _build(document: Document, table: ConfigTable, state_dir: str) -> Settings:
     base = document.folder
     own: Mapping[str, Recipe] = {name: build_recipe(name, recipe) for name, recipe in table.recipe.items()}
     pool = table.pool
+    workers = pool.workers or usable_cpus()
+    memory_bytes = table.limits.memory or memory_budget(usable_memory())
     return Settings(
         source=document.path,
         state_dir=absolute(table.state.dir or state_dir, base),
         inboxes=tuple(_inbox(inbox, base) for inbox in table.inbox),
         recipes={**BUILTIN_RECIPES, **own},
         pool=PoolSpec(
-            workers=pool.workers or usable_cpus(),
+            workers=workers,
             timeout_s=pool.timeout,
             recycle_after_jobs=pool.recycle_after,
             max_rss_growth_bytes=pool.max_rss_growth,
+            memory_bytes=memory_bytes,
+            worker_memory_bytes=min(
+                table.limits.worker_memory or worker_memory(memory_bytes, workers), memory_bytes
+            ),
             sandbox=pool.sandbox,
         ),
         limits=Limits(

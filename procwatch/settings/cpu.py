@@ -3,10 +3,10 @@
 import math
 import os
 
-_CGROUP_ROOT = "/sys/fs/cgroup"
+CGROUP_ROOT = "/sys/fs/cgroup"
 
 
-def usable_cpus(*, proc_cgroup: str = "/proc/self/cgroup", cgroup_root: str = _CGROUP_ROOT) -> int:
+def usable_cpus(*, proc_cgroup: str = "/proc/self/cgroup", cgroup_root: str = CGROUP_ROOT) -> int:
     """Return at least 1. A quota of 1.5 CPUs counts as 2: one worker would leave half a CPU idle."""
     cpus = len(os.sched_getaffinity(0))
     quota = cpu_quota(proc_cgroup=proc_cgroup, cgroup_root=cgroup_root)
@@ -20,21 +20,21 @@ def cpu_quota(*, proc_cgroup: str, cgroup_root: str) -> float | None:
     """
     quotas = [
         quota
-        for folder in _folders(_read(proc_cgroup), cgroup_root)
+        for folder in group_folders(read_text(proc_cgroup), cgroup_root, "cpu")
         if (quota := _v2_quota(folder) or _v1_quota(folder)) is not None
     ]
     return min(quotas, default=None)
 
 
-def _folders(memberships: str, root: str) -> list[str]:
-    """Return our control group's folder and every parent up to the root, for each hierarchy that limits CPU."""
+def group_folders(memberships: str, root: str, controller: str) -> list[str]:
+    """Return our control group's folder and every parent up to the root, for each hierarchy with the controller."""
     folders: list[str] = []
     for line in memberships.splitlines():
         fields = line.split(":", 2)
         if len(fields) != 3:  # noqa: PLR2004 (hierarchy:controllers:path)
             continue
         _, controllers, path = fields
-        if controllers and "cpu" not in controllers.split(","):
+        if controllers and controller not in controllers.split(","):
             continue
         base = os.path.join(root, controllers) if controllers else root
         parts = [part for part in path.split("/") if part and part != ".."]
@@ -43,21 +43,21 @@ def _folders(memberships: str, root: str) -> list[str]:
 
 
 def _v2_quota(folder: str) -> float | None:
-    fields = _read(os.path.join(folder, "cpu.max")).split()
+    fields = read_text(os.path.join(folder, "cpu.max")).split()
     if len(fields) != 2 or not all(field.isdigit() for field in fields) or fields[1] == "0":  # noqa: PLR2004
         return None  # "max 100000" means no quota
     return int(fields[0]) / int(fields[1])
 
 
 def _v1_quota(folder: str) -> float | None:
-    quota = _read(os.path.join(folder, "cpu.cfs_quota_us")).strip()
-    period = _read(os.path.join(folder, "cpu.cfs_period_us")).strip()
+    quota = read_text(os.path.join(folder, "cpu.cfs_quota_us")).strip()
+    period = read_text(os.path.join(folder, "cpu.cfs_period_us")).strip()
     if not quota.isdigit() or not period.isdigit() or period == "0":
         return None  # -1 means no quota
     return int(quota) / int(period)
 
 
-def _read(path: str) -> str:
+def read_text(path: str) -> str:
     try:
         with open(path, encoding="utf-8") as file:
             return file.read()

@@ -5,6 +5,7 @@ import os
 from procwatch.errors import UsageError
 from procwatch.model import InboxSpec, Limits
 from procwatch.settings.cpu import usable_cpus
+from procwatch.settings.memory import memory_budget, usable_memory, worker_memory
 from procwatch.settings.values import LogSpec, PoolSpec, Settings
 
 CONFIG_NAME = "procwatch.toml"
@@ -31,9 +32,19 @@ def zero_config(directory: str) -> Settings:
         state_dir=state_dir,
         inboxes=(inbox,),
         recipes=dict(BUILTIN_RECIPES),
-        pool=PoolSpec(workers=usable_cpus()),
+        pool=default_pool(),
         limits=Limits(),
         log=LogSpec(file=os.path.join(state_dir, "procwatch.log")),
+    )
+
+
+def default_pool() -> PoolSpec:
+    """Return the pool that fits this machine."""
+    workers, memory_bytes = usable_cpus(), memory_budget(usable_memory())
+    return PoolSpec(
+        workers=workers,
+        memory_bytes=memory_bytes,
+        worker_memory_bytes=worker_memory(memory_bytes, workers),
     )
 
 

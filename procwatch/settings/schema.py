@@ -51,6 +51,10 @@ def _size_or_off(value: Any) -> int | None:
     return None if value == "off" else _size(value)
 
 
+def _auto_size(value: Any) -> int | None:
+    return None if value == "auto" else _size(value)
+
+
 def _workers(value: Any) -> int | None:
     if value == "auto":
         return None
@@ -86,6 +90,7 @@ SecondOrMore = Annotated[float, BeforeValidator(_duration(1.0))]
 DurationOrForever = Annotated[float | None, BeforeValidator(_duration_or_forever)]
 SizeOrOff = Annotated[int | None, BeforeValidator(_size_or_off)]
 Size = Annotated[int, BeforeValidator(_size)]
+AutoSize = Annotated[int | None, BeforeValidator(_auto_size)]
 Workers = Annotated[int | None, BeforeValidator(_workers)]
 FolderPath = Annotated[str, AfterValidator(_path)]
 Name = Annotated[str, Field(pattern=_NAME)]
@@ -204,6 +209,8 @@ class LimitsTable(Table):
     max_frames: Count = Field(
         default=_limits["max_frames"], description="a number of frames or pages, at least 1"
     )
+    memory: AutoSize = Field(default=None, description='"auto" or a size such as "4 GiB"')
+    worker_memory: AutoSize = Field(default=None, description='"auto" or a size such as "512 MiB"')
 
 
 class StateTable(Table):

@@ -39,6 +39,8 @@ def to_toml(settings: "Settings") -> str:
             "max_pixels": Literally(f"{limits.max_pixels:_}"),
             "max_bytes": _size(limits.max_bytes),
             "max_frames": limits.max_frames,
+            "memory": _size(pool.memory_bytes),
+            "worker_memory": _size(pool.worker_memory_bytes),
         },
         "state": {"dir": settings.state_dir, "keep": _keep(settings.ledger_keep_s)},
         "log": {"file": log.file, "format": log.format, "level": log.level},

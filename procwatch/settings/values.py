@@ -23,6 +23,8 @@ class PoolSpec:
     timeout_s: float = 120.0  # a file that renders longer is killed and fails
     recycle_after_jobs: int = 2000  # a worker is replaced while idle after so many jobs
     max_rss_growth_bytes: int = 300 * 1024**2  # or when its resident memory grew by more than this
+    memory_bytes: int = 2 * 1024**3  # all running jobs together may take so much
+    worker_memory_bytes: int = 512 * 1024**2  # and each so much without being granted more
     sandbox: SandboxMode = "prefer"  # what happens where the kernel lacks a protection of the workers
 
 

@@ -40,7 +40,7 @@ _notes: dict[str, str] = {}
 _daemon: Connection | None = None  # kept open: closing our end would disarm the death signal
 
 
-def start(
+def start(  # noqa: PLR0917 (an executor's initargs are positional)
     claim: "Array[c_double]",
     daemon: Connection,
     slot: int,
@@ -49,7 +49,7 @@ def start(
     bounds: "MemoryBounds | None" = None,
 ) -> None:
     """Initialise the process (the executor's initializer). Must not raise: that would break the pool unexplained."""
-    global _claim, _daemon, _memory, _slot
+    global _claim, _daemon, _memory, _slot  # noqa: PLW0603 (a process has one of each)
     _claim, _daemon, _slot = claim, daemon, slot
     try:
         from procwatch.worker import limits

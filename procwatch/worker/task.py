@@ -4,6 +4,7 @@ import dataclasses
 import errno
 import hashlib
 import os
+from collections.abc import Callable
 from io import BufferedReader
 from typing import Final
 
@@ -30,8 +31,21 @@ _NOT_READABLE: Final = frozenset({errno.EACCES, errno.EPERM})
 _CHANGED: Final = frozenset({errno.ELOOP, errno.ENXIO, errno.EISDIR, errno.ENOTDIR, errno.EXDEV})
 
 
-def render(task: RenderTask, slot: int) -> RenderResult:
-    """Open the task's source by descriptor, check that it is the file that was noticed, and render it."""
+class Deferred(Exception):  # noqa: N818 (no error: the job is to come back with a grant)
+    """The job needs more memory than it was granted."""
+
+    def __init__(self, needed_bytes: int) -> None:
+        super().__init__(needed_bytes)
+        self.needed_bytes = needed_bytes
+
+
+def render(
+    task: RenderTask, slot: int, admit: Callable[[int], None] = lambda needed_bytes: None
+) -> RenderResult:
+    """Open the task's source by descriptor, check that it is the file that was noticed, and render it.
+
+    `admit` gets the bytes that it will take, once the header is known, and may raise Deferred.
+    """
     try:
         descriptor = open_beneath(task.root, task.path)
     except OSError as error:
@@ -39,10 +53,12 @@ def render(task: RenderTask, slot: int) -> RenderResult:
     with open(descriptor, "rb") as source:
         if Fingerprint.of(os.fstat(descriptor)) != task.fingerprint:
             return RenderFailed(code="changed", reason="the file changed after it was noticed")
-        return _render_opened(source, task, slot)
+        return _render_opened(source, task, slot, admit)
 
 
-def _render_opened(source: BufferedReader, task: RenderTask, slot: int) -> RenderResult:
+def _render_opened(
+    source: BufferedReader, task: RenderTask, slot: int, admit: Callable[[int], None]
+) -> RenderResult:
     recipe = task.recipe
     assert isinstance(recipe, Recipe)
     staging = staging_folder(task.staging_root, slot, task.job, task.attempt)
@@ -52,7 +68,9 @@ def _render_opened(source: BufferedReader, task: RenderTask, slot: int) -> Rende
             digest = hashlib.file_digest(source, "sha256").hexdigest()
             source.seek(0)
         os.mkdir(staging, 0o700)  # exclusive: no attempt ever writes into another's folder
-        rendered = imaging.render(source, recipe, task.limits, staging)
+        rendered = imaging.render(source, recipe, task.limits, staging, admit=admit)
+    except Deferred as deferred:
+        return RenderFailed(code="deferred", reason=str(deferred.needed_bytes))
     except ImageError as error:
         return RenderFailed(code=error.code, reason=str(error))
     except MemoryError:
@@ -60,6 +78,8 @@ def _render_opened(source: BufferedReader, task: RenderTask, slot: int) -> Rende
             code="out-of-memory", reason="the picture needs more memory than a worker may use"
         )
     except OSError as error:
+        if error.errno == errno.ENOMEM:
+            return RenderFailed(code="out-of-memory", reason="the kernel gave no more memory to the worker")
         if error.errno in _ENVIRONMENT or error.filename == staging:
             return RenderFailed(code="environment", reason=f"{errno_name(error)}: {error.strerror}")
         raise

@@ -36,7 +36,7 @@ def test_a_broken_installation_charges_nobody_and_recovers_by_itself(tmp_path: P
     mended = tmp_path / "mended"
     worker = bad_workers.worker_entry(
         start=bad_workers.start_unmended,
-        arguments=((), str(mended)),
+        arguments=(str(mended),),
         canary=bad_workers.canary_dies_until_mended,
     )
     with PoolBench(tmp_path, workers=2, entry=worker) as bench:

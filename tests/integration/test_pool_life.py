@@ -53,7 +53,7 @@ def test_recycling_leaves_descriptors_and_threads_as_they_were(tmp_path: Path) -
 @pytest.mark.parametrize("notes_only", [False, True])
 def test_a_worker_that_cannot_start_is_tried_again_and_told(tmp_path: Path, notes_only: bool) -> None:
     start = bad_workers.start_notes_error if notes_only else bad_workers.start_raises
-    arguments = ((),) if notes_only else ((), str(tmp_path / "mended"))
+    arguments = () if notes_only else (str(tmp_path / "mended"),)
     entry = bad_workers.worker_entry(start=start, arguments=arguments)
     with PoolBench(tmp_path, workers=1, entry=entry) as bench:
         bench.until(lambda: len(bench.witness.lost) == 2)

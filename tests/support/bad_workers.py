@@ -7,7 +7,6 @@ start, its limits, its claim, its net of exceptions, is procwatch's own.
 import ctypes
 import os
 import re
-import resource
 import signal
 import time
 from collections.abc import Callable, Sequence
@@ -17,10 +16,13 @@ from typing import Any, Final, NoReturn
 
 from procwatch.model import Rendered, RenderFailed, RenderResult, RenderTask
 from procwatch.pool.ports import WorkerEntry
-from procwatch.worker import entry
+from procwatch.worker import entry, sandbox
 from procwatch.worker import task as decoding
+from procwatch.worker.limits import MemoryBounds
 
 _GIB: Final = 1024**3
+#: The budget of a worker, and what a job gets that was granted nothing in particular.
+BOUNDS: Final = MemoryBounds(budget_bytes=_GIB, grant_bytes=_GIB // 2)
 _kept: list[bytearray] = []
 _mended: list[str] = []
 
@@ -108,14 +110,15 @@ INCIDENTS: Final[dict[str, Callable[[RenderTask], RenderResult]]] = {
 }  # fmt: skip
 
 
-def misbehave(task: RenderTask, slot: int) -> RenderResult:
+def misbehave(
+    task: RenderTask, slot: int, admit: Callable[[int], None] = lambda needed_bytes: None
+) -> RenderResult:
     return INCIDENTS[task.path.partition("/")[0]](task)
 
 
 def start(claim: "Array[c_double]", daemon: Connection, slot: int, *arguments: Any) -> None:
     """Start a worker as procwatch does and put the misbehaving decoder into it."""
     entry.start(claim, daemon, slot, *arguments)
-    resource.setrlimit(resource.RLIMIT_AS, (_GIB, _GIB))
     decoding.render = misbehave
 
 
@@ -184,7 +187,7 @@ def canary_says_no() -> str:
 def worker_entry(
     start: Callable[..., None] = start,
     run: Callable[..., Any] = entry.run,
-    arguments: Sequence[Any] = ((),),
+    arguments: Sequence[Any] = (),
     canary: Callable[[], str] = entry.canary,
 ) -> WorkerEntry:
     """Return the entry whose decoder is `misbehave`."""
@@ -193,6 +196,6 @@ def worker_entry(
         hello=entry.hello,
         run=run,
         canary=canary,
-        start_args=tuple(arguments),
+        start_args=((), sandbox.OFF, BOUNDS, *arguments),
         preload=entry.PRELOAD,
     )
