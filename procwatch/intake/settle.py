@@ -136,6 +136,10 @@ def _decide_created(
     rest_s = now_s - settling.unchanged_since_s
     if settling.look.open_writer is False:
         return _after_rest("still", rest_s, settle_s, now_s, "settling")
+    if settling.look.open_writer is None and settling.look.complete and rest_s >= settle_s - _EPSILON_S:
+        # Whole by its trailer and at rest: decoding will tell if that deceives. It is not removed before the long
+        # wait is over, in case somebody does have it open.
+        return Ready(how="complete", removable_after_s=now_s + incomplete_after_s - rest_s)
     why = "open for writing" if settling.look.open_writer else "never closed by its writer"
     verdict = _after_rest("still", rest_s, incomplete_after_s, now_s, f"{why}; unchanged for")
     if isinstance(verdict, Ready) or rest_s >= settle_s - _EPSILON_S:

@@ -1,5 +1,7 @@
 """When a file counts as settled."""
 
+import dataclasses
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -201,6 +203,19 @@ def test_of_two_hints_the_later_event_counts_and_a_scan_is_no_event(
     earlier: Cause | None, later: Cause | None, merged: Cause | None
 ) -> None:
     assert merge_causes(earlier, later) is merged
+
+
+def test_a_whole_file_that_nobody_was_seen_to_close_is_read_after_settle_and_removed_after_the_long_wait() -> None:
+    whole = seen(Cause.CREATED, a_look(complete=True), 0.0)
+    assert isinstance(judged(whole, 1.0), Wait)
+    verdict = judged(whole, 2.0)
+    assert isinstance(verdict, Ready)
+    assert (verdict.how, verdict.removable_after_s) == ("complete", 60.0)
+
+
+def test_a_whole_file_that_a_writer_has_open_waits() -> None:
+    opened = seen(Cause.CREATED, dataclasses.replace(a_look(complete=True), open_writer=True), 0.0)
+    assert isinstance(judged(opened, 10.0), Wait)
 
 
 causes = st.sampled_from([None, Cause.CLOSED, Cause.CREATED, Cause.SCAN])
