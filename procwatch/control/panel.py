@@ -59,7 +59,6 @@ class Panel:
         self._ledger_path = ledger_path
         self._began_s = time.time()
         self._fixed = {"version": __version__, "config": source, "started_at_s": round(self._began_s, 3)}
-        self._unserved: dict[str, str] = {}
         self._state = "starting"
         self._maker = SnapshotMaker(inboxes=inboxes, registry=registry, backlog=backlog)
         self._snapshot = StatusSnapshot(state_dir=state_dir, write=write_status)
@@ -83,9 +82,8 @@ class Panel:
         )
         self._server = ControlServer(state_dir, commands.handle)
 
-    def start(self, unserved: Mapping[str, str]) -> None:
-        """Listen, and bring in what earlier runs did today. `unserved`: inbox → why it is not served."""
-        self._unserved = dict(unserved)
+    def start(self) -> None:
+        """Listen, and bring in what earlier runs did today."""
         try:
             self._server.start()
         except OSError as error:
@@ -118,7 +116,9 @@ class Panel:
     def _content(self) -> dict[str, Any]:
         now_s, wall_s = self._loop.clock(), time.time()
         slots = self._pool.view(now_s)
-        made = self._maker.make(slots, state=self._state, unserved=self._unserved, now_s=now_s, wall_s=wall_s)
+        made = self._maker.make(
+            slots, state=self._state, pool_degraded=self._pool.is_degraded, now_s=now_s, wall_s=wall_s
+        )
         return {"state": self._state, **self._fixed, **made, "disks": list(self._disks)}
 
     # -- lanes ------------------------------------------------------------------------------------

@@ -27,11 +27,11 @@ class SnapshotMaker:
         slots: Sequence[SlotView],
         *,
         state: str,
-        unserved: Mapping[str, str],
+        pool_degraded: bool,
         now_s: float,
         wall_s: float,
     ) -> dict[str, Any]:
-        """Return inboxes, slots, pool and failures. `unserved`: inbox → why it is not served."""
+        """Return inboxes, slots, pool and failures."""
         to_wall_s = wall_s - now_s
         shown = [self._slot(slot, wall_s) for slot in slots]
         inboxes = [self._inbox(runtime, shown, to_wall_s, wall_s) for runtime in self._inboxes.values()]
@@ -44,8 +44,8 @@ class SnapshotMaker:
             "failed": self._registry.failed,
             "failures": list(self._registry.tally.failures),
             "degraded": [
-                *(f"inbox {name} is not served: {why}" for name, why in unserved.items()),
                 *_inbox_trouble(inboxes),
+                *(["worker processes die of everything; nothing is handed out"] if pool_degraded else []),
                 *(["no worker process is up"] if state == "running" and not up else []),
             ],
         }
