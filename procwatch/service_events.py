@@ -10,6 +10,7 @@ from structlog.typing import FilteringBoundLogger
 from procwatch.dispatch.backlog import Backlog
 from procwatch.dispatch.endings import Endings
 from procwatch.dispatch.inbox_runtime import InboxRuntime
+from procwatch.dispatch.ledger import Known
 from procwatch.dispatch.orders import Recovered
 from procwatch.intake.scan import ScanReport
 from procwatch.model import InboxSpec
@@ -154,6 +155,9 @@ class ServiceEvents:
     def room_again(self, spec: InboxSpec, free_bytes: int) -> None:
         self._backlog.resume(spec.name, "room")
         self._log.info("intake.resumed", inbox=spec.name, reason=f"{format_size(free_bytes)} is free again")
+
+    def unstuck(self, spec: InboxSpec, known: Known) -> None:
+        self._endings.retry_stuck(spec.name, known)
 
     # -- inbox_runtime.RuntimeEvents, on the loop -------------------------------------------------
 

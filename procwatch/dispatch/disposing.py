@@ -124,7 +124,16 @@ class Disposer:
         return Disposed(job=order.job, result="touched", fingerprint=now, ctime_ns=ctime_ns)
 
     def _to_archive(self, order: DisposeOrder, source: str) -> Disposed:
-        path = self._make_folder(self._spec.archive, order)
+        path, made = self._make_folder(self._spec.archive, order)
+        try:
+            return self._to_archive_as(order, source, path)
+        except OSError:
+            for folder in reversed(made):  # no litter for an original that stays where it is
+                with contextlib.suppress(OSError):
+                    self._fs.rmdir(folder)
+            raise
+
+    def _to_archive_as(self, order: DisposeOrder, source: str, path: str) -> Disposed:
         for name in alternatives(path, order.job[-6:]):
             target = os.path.join(self._spec.archive, name)
             if self._moved(source, target, order):
@@ -132,7 +141,7 @@ class Disposer:
         raise OSError(errno.EEXIST, "every name in the archive is taken", order.path)
 
     def _to_failed(self, order: DisposeOrder, source: str) -> Disposed:
-        path = self._make_folder(self._spec.failed, order)
+        path, _ = self._make_folder(self._spec.failed, order)
         for name in alternatives(path, order.job[-6:]):
             target = os.path.join(self._spec.failed, name)
             report = os.path.join(self._spec.failed, error_name(name))
@@ -171,15 +180,15 @@ class Disposer:
             self._fs.move_noreplace(target, source)
         return True
 
-    def _make_folder(self, root: str, order: DisposeOrder) -> str:
-        """Make the folder that the original goes to; return the path for it, around files in its way."""
+    def _make_folder(self, root: str, order: DisposeOrder) -> tuple[str, list[str]]:
+        """Make the folder that the original goes to; return the path for it, around files in its way, and what was made."""
         path = around_files(
             order.path, order.job[-6:], lambda name: bars_folder(self._fs, os.path.join(root, name))
         )
         made = self._fs.make_dirs(os.path.dirname(os.path.join(root, path)), self._spec.dir_mode)
         for folder in made:  # a new folder's name is durable only when its parent is
             self._fs.fsync_dir(os.path.dirname(folder))
-        return path
+        return path, made
 
     def _stuck(self, order: DisposeOrder, error: OSError) -> Disposed:
         """We may not move it: the job is over all the same, and is not done again."""
@@ -194,7 +203,7 @@ class Disposer:
 
     def _leave_report(self, order: DisposeOrder) -> None:
         try:
-            path = self._make_folder(self._spec.failed, order)
+            path, _ = self._make_folder(self._spec.failed, order)
             report = os.path.join(self._spec.failed, error_name(path))
             self._fs.write_file(report, error_report(order.report), self._spec.output_mode)
         except OSError:

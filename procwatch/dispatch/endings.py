@@ -104,7 +104,7 @@ class Endings:
         self._failing[job.id] = order
         runtime.order(order)
 
-    def adopt(self, runtime: InboxRuntime, known: Known) -> None:
+    def adopt(self, runtime: InboxRuntime, known: Known, *, told_stuck: bool = False) -> None:
         """After a restart: an ended job whose original is still in the inbox."""
         identity = known.identity
         job = Job(
@@ -124,6 +124,7 @@ class Endings:
             attempt=known.attempts,
             sha256=known.sha256,
             error=known.error or "",
+            told_stuck=told_stuck,
         )
         self._registry.add(job)
         self._registry.end(job.id)
@@ -148,6 +149,12 @@ class Endings:
                 staging=None,
                 line=line | {"worker_pid": known.worker_pid},
             )
+
+    def retry_stuck(self, inbox: str, known: Known) -> None:
+        """An original that could not be removed may be removable now; if not, nothing is said again."""
+        runtime = self._inboxes.get(inbox)
+        if runtime is not None and self._registry.at(inbox, known.identity.path) is None:
+            self.adopt(runtime, known, told_stuck=True)
 
     def log_recovered(self, job: str, event: str, fields: Mapping[str, Any]) -> None:
         """Write the terminal line that a crash may have swallowed."""
@@ -221,7 +228,7 @@ class Endings:
             return
         self._failing.pop(what.job, None)
         self._registry.remove(here)
-        if what.problem:
+        if what.problem and not here.told_stuck:
             self._tell_stuck(here, order, what)
         if what.result == "changed":
             runtime.arrivals.look(here.path, here.touched or Cause.SCAN)

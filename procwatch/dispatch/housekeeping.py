@@ -14,7 +14,7 @@ from typing import Final, Protocol
 from procwatch.delivery.fsops import FsOps
 from procwatch.dispatch.journal import Journal
 from procwatch.dispatch.lane import Lane
-from procwatch.dispatch.ledger import Ledger
+from procwatch.dispatch.ledger import Known, Ledger
 from procwatch.dispatch.loop import Loop
 from procwatch.model import InboxSpec
 
@@ -27,6 +27,7 @@ TIDY_EVERY_S: Final = 60.0
 _ROOM_AGAIN: Final = 1.1
 #: Rows of old jobs forgotten in one transaction, so that pruning never holds up the work.
 _PRUNE_ROWS: Final = 500
+_STUCK_ROWS: Final = 1000
 
 
 class RoomEvents(Protocol):
@@ -34,6 +35,7 @@ class RoomEvents(Protocol):
 
     def room_short(self, spec: InboxSpec, folder: str, free_bytes: int) -> None: ...
     def room_again(self, spec: InboxSpec, free_bytes: int) -> None: ...
+    def unstuck(self, spec: InboxSpec, known: Known) -> None: ...
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -115,8 +117,9 @@ class Housekeeping:
             self._loop.post(self._events.room_again, self._spec, free)
 
     def tidy(self) -> None:
-        """Remove empty folders of the inbox, old originals, old rows of the ledger."""
+        """Remove empty folders of the inbox, old originals, old rows of the ledger; try stuck originals again."""
         now_s = self._wall_s()
+        self.retry_stuck()
         if self._spec.recursive and self._spec.on_success != "keep":
             self.remove_empty_folders(self._spec.path, now_s)
         if self._keep.archive_s is not None:
@@ -125,6 +128,14 @@ class Housekeeping:
             self.remove_old_files(self._spec.failed, now_s - self._keep.failed_s)
         if self._keep.ledger_s is not None:
             self.forget_old_jobs(now_s - self._keep.ledger_s)
+
+    def retry_stuck(self) -> int:
+        """Hand back originals that could not be removed and now can, since somebody followed the hint."""
+        stuck = self._journal.call(lambda ledger: ledger.stuck(self._spec.name, _STUCK_ROWS))
+        free = [known for known in stuck if _is_movable(os.path.join(self._spec.path, known.identity.path))]
+        for known in free:
+            self._loop.post(self._events.unstuck, self._spec, known)
+        return len(free)
 
     def remove_empty_folders(self, root: str, now_s: float) -> int:
         """Remove subfolders of `root` that have been empty for a while; deepest first. Return how many."""
@@ -175,6 +186,11 @@ class Housekeeping:
         ]
         if free:
             self._journal.call(lambda ledger: _disown(ledger, free))
+
+
+def _is_movable(path: str) -> bool:
+    """Whether its folder lets us take the file away, or the file is gone already."""
+    return os.access(os.path.dirname(path), os.W_OK | os.X_OK) or not os.path.lexists(path)
 
 
 def _disown(ledger: Ledger, names: list[tuple[str, str]]) -> None:

@@ -41,6 +41,7 @@ class Job:
     grant_bytes: int = 0  # memory that a worker said it needs; 0: what every job gets
     started_s: float = 0.0  # monotonic, of the current attempt
     touched: Cause | None = None  # an event that came while it was in work: look again when it is over
+    told_stuck: bool = False  # people were told already that the original cannot be removed
     sha256: str | None = None
     error: str = ""  # set with State.FAILED
 

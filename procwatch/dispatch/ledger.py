@@ -126,6 +126,11 @@ class LedgerReader:
         )
         return [_known(row) for row in self._db.execute(query, (inbox,))]
 
+    def stuck(self, inbox: str, rows: int) -> list[Known]:
+        """Return ended jobs whose original could not be removed."""
+        query = f"{_KNOWN} WHERE inbox = ? AND original IN ('stuck', 'blocked') ORDER BY job LIMIT ?"
+        return [_known(row) for row in self._db.execute(query, (inbox, rows))]
+
     def unlogged(self, inbox: str) -> list[tuple[str, State, str]]:
         """Return (job, state, line) of ended jobs whose log line may not have been written."""
         query = "SELECT job, state, line FROM jobs WHERE inbox = ? AND logged = 0 AND line IS NOT NULL ORDER BY job"

@@ -40,6 +40,7 @@ _STEPS = (
     CREATE INDEX jobs_by_path ON jobs (inbox, path, job);
     CREATE INDEX jobs_open ON jobs (inbox, state) WHERE state IN ('queued', 'running', 'publishing');
     CREATE INDEX jobs_undisposed ON jobs (inbox, original) WHERE original = 'inbox';
+    CREATE INDEX jobs_stuck ON jobs (inbox, original) WHERE original IN ('stuck', 'blocked');
     CREATE INDEX jobs_unlogged ON jobs (inbox, logged) WHERE logged = 0;
     CREATE TABLE attempts (
         job TEXT NOT NULL,

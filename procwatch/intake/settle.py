@@ -41,6 +41,7 @@ class Settling:
     first_seen_s: float
     look: Look
     unchanged_since_s: float
+    reopened: bool = False  # written again after it was closed or renamed into place: a close has yet to come
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -92,6 +93,8 @@ def observe(previous: Settling | None, path: str, cause: Cause | None, look: Loo
         first_seen_s=previous.first_seen_s,
         look=look,
         unchanged_since_s=now_s if changed else previous.unchanged_since_s,
+        reopened=now_cause is Cause.CREATED
+        and (previous.reopened or previous.cause in {Cause.CLOSED, Cause.RENAMED}),
     )
 
 
@@ -136,7 +139,8 @@ def _decide_created(
     rest_s = now_s - settling.unchanged_since_s
     if settling.look.open_writer is False:
         return _after_rest("still", rest_s, settle_s, now_s, "settling")
-    if settling.look.open_writer is None and settling.look.complete and rest_s >= settle_s - _EPSILON_S:
+    whole = settling.look.complete and not settling.reopened
+    if settling.look.open_writer is None and whole and rest_s >= settle_s - _EPSILON_S:
         # Whole by its trailer and at rest: decoding will tell if that deceives. It is not removed before the long
         # wait is over, in case somebody does have it open.
         return Ready(how="complete", removable_after_s=now_s + incomplete_after_s - rest_s)

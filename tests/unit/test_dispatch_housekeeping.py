@@ -11,7 +11,7 @@ import pytest
 from procwatch.delivery.fsops import RealFs
 from procwatch.dispatch.housekeeping import EMPTY_FOLDER_AGE_S, Housekeeping, Keep
 from procwatch.dispatch.lane import Lane
-from procwatch.dispatch.ledger import Ledger, Rendition
+from procwatch.dispatch.ledger import Known, Ledger, Rendition
 from procwatch.dispatch.loop import Loop
 from procwatch.dispatch.schema import migrate
 from procwatch.model import Identity, InboxSpec, Original
@@ -38,6 +38,9 @@ class Room:
 
     def room_again(self, spec: InboxSpec, free_bytes: int) -> None:
         self.told.append("again")
+
+    def unstuck(self, spec: InboxSpec, known: Known) -> None:
+        self.told.append(known.identity.path)
 
 
 def keeper(root: Path, **keep: Any) -> tuple[Housekeeping, Room, Loop, InlineJournal]:
@@ -163,3 +166,17 @@ def test_a_job_whose_original_still_lies_in_the_inbox_is_never_forgotten(tmp_pat
     journal.ledger.logged(["job-a"])
     journal.ledger.disposed("job-a", Original.KEPT, None)
     assert house.forget_old_jobs(time.time() + 1.0) == 0
+
+
+def test_a_stuck_original_is_tried_again_when_its_folder_lets_us(tmp_path: Path) -> None:
+    house, room, loop, journal = keeper(tmp_path)
+    (tmp_path / "inbox" / "a.jpg").write_bytes(b"x")
+    identity = Identity(inbox="inbox", path="a.jpg", size=1, mtime_ns=1)
+    journal.ledger.start_attempt("job-a", identity, recipe="web", recipe_hash="h", attempt=1, queued_at=0.0)
+    journal.ledger.publishing("job-a", identity, [], line="{}", sha256=None, overwrite=False)
+    journal.ledger.done("job-a", worker_pid=1)
+    journal.ledger.disposed("job-a", Original.STUCK, None)
+    assert house.retry_stuck() == 1
+    loop.post(loop.stop)
+    loop.run(lambda now_s: None)
+    assert room.told == ["a.jpg"]
