@@ -127,6 +127,7 @@ class Publisher:
         return None
 
     def _choose_names(self, order: PublishOrder) -> list[Rendition]:
+        self._check_answer(order)
         wished = plan_names(order.path, order.rendered.renditions, order.templates, order.recipe)
         chosen = []
         for staged in order.rendered.renditions:
@@ -182,6 +183,20 @@ class Publisher:
         if owner is not None:
             return owner[1] if owner[0] == self._spec.name else _SOMEBODY
         return None if self._fs.lstat(os.path.join(outbox, name)) is None else _SOMEBODY
+
+    def _check_answer(self, order: PublishOrder) -> None:
+        """Make sure that the worker made what the recipe asks for (it may lie; the recipe may be a newer one)."""
+        made = sorted(staged.output for staged in order.rendered.renditions)
+        files = {staged.file for staged in order.rendered.renditions}
+        if made != sorted(order.templates) or len(files) != len(made):
+            raise StagedLostError(
+                f"the worker made {', '.join(made) or 'nothing'}: not what the recipe asks for"
+            )
+        if any(os.path.basename(file) != file for file in files):
+            raise StagedLostError("the worker names files outside of its folder")
+        folder = self._fs.lstat(order.staging)
+        if folder is not None and not stat.S_ISDIR(folder.st_mode):
+            raise StagedLostError("the staging folder was swapped for something else")
 
     def _check_staged(self, rendition: Rendition) -> None:
         """Make sure that what will be renamed is a regular file with one link, the one the worker reported."""
