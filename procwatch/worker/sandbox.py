@@ -218,7 +218,10 @@ def _drop_capabilities() -> None:
     if libc.capget(ctypes.byref(header), ctypes.byref(sets)):
         return
     kept = sets[1] & _CAP_DAC_READ_SEARCH
-    sets = (ctypes.c_uint32 * 6)(kept & sets[0], kept, 0, 0, 0, 0)
+    wanted = (ctypes.c_uint32 * 6)(kept & sets[0], kept, 0, 0, 0, 0)
+    if list(wanted) == list(sets):
+        return  # the service's own unit has none to give up, and its filter refuses the call
+    sets = wanted
     if libc.capset(ctypes.byref(header), ctypes.byref(sets)):
         number = ctypes.get_errno()
         raise OSError(number, f"capset: {os.strerror(number)}")
