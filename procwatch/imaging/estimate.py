@@ -1,10 +1,9 @@
 """How much memory a picture will take, from its header and the plan alone: pure numbers, no PIL.
 
-Fitted to the peaks of address space of 30 kinds of 24 megapixel files rendered by the recipe `web`: bytes for each
-pixel of the source, measured / estimated without the constant part:
-    JPEG 2.6/3.4 progressive 7.0/9.4 CMYK progressive 9.0/11.4   PNG RGB 6.3/7.4 RGBA 10.5/11.4 palette 7.3/8.4
-    PNG LA 14.5/15.4, 16 bits 5.2/6.8 with transparency 18.5/24.4   WebP 16.1/19.4 lossless 17.7/19.4 RGBA 19.3/23.4
-    TIFF deflate 6.6/11.4 float 9.0/15.9   GIF 7.3/8.4   BMP 6.3/7.4   AVIF 9.4/15.4 RGBA 14.7/19.4
+Fitted to the peaks of address space of 30 kinds of 24 megapixel files, rendered by the recipe `web`. Measured bytes
+for each pixel of the source: JPEG 2.6, progressive 4.0 to 7.0, CMYK progressive 9.0; PNG RGB 6.3, RGBA 10.5,
+palette 7.3, keyed 11.5, LA 14.5, 16 bits 5.2, keyed 18.5; WebP 16.1, lossless 17.7, RGBA 19.3; GIF 7.3; BMP 6.3;
+TIFF 6.3 to 10.5, float 9.0; AVIF 9.4, RGBA 14.7. The estimate is 1.2 to 2.9 times that, more for grey ones.
 A test renders each kind under a limit of exactly the estimate.
 """
 
@@ -25,7 +24,7 @@ _PIXEL_BYTES: Final = 4  # Pillow's RGB, RGBA and CMYK alike
 #: What a decoder takes beside the picture, for each pixel of the header: these hold whole frames of their own.
 _DECODER_BYTES: Final = {"WEBP": 12, "AVIF": 8, "HEIF": 8, "TIFF": 4}
 #: These read the whole file, and keep a copy of it for the library.
-_READ_WHOLE: Final = frozenset(("WEBP", "AVIF", "HEIF"))
+READ_WHOLE: Final = frozenset(("WEBP", "AVIF", "HEIF"))
 #: Coefficients of a progressive JPEG are all kept, whatever the size that is asked for.
 _COEFFICIENT_BYTES: Final = 2
 _BANDS: Final = {"L": 1, "CMYK": 4}
@@ -59,7 +58,7 @@ def estimate_bytes(source: Source, *, draft: int, outputs: Sequence[tuple[Size, 
         _CONSTANT_BYTES
         + pixels * _decoder_bytes_per_pixel(source)
         + decoded * _picture_bytes_per_pixel(source)
-        + (2 * source.file_bytes if source.format in _READ_WHOLE else 0)
+        + (2 * source.file_bytes if source.format in READ_WHOLE else 0)
         + _narrowed_bytes(source, draft, [size for size, _ in outputs])
         + sum(width * height * _OUTPUT_BYTES_PER_PIXEL for (width, height), _ in outputs)
         + (_AVIF_ENCODER_BYTES if any(name == "avif" for _, name in outputs) else 0)

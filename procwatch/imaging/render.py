@@ -8,13 +8,13 @@ from typing import BinaryIO, Final
 from PIL import Image
 
 from procwatch.errors import ImageError
-from procwatch.imaging import memory
+from procwatch.imaging import memory, sniff
 from procwatch.imaging import plan as planner
 from procwatch.imaging.codecs import Codec, codec_for
 from procwatch.imaging.color import drop_opaque_alpha, to_resampleable, to_srgb
 from procwatch.imaging.decode import Header, load_pixels, load_plugins, open_header
 from procwatch.imaging.encode import encode
-from procwatch.imaging.estimate import Source, estimate_bytes
+from procwatch.imaging.estimate import READ_WHOLE, Source, estimate_bytes
 from procwatch.imaging.geometry import Box, Geometry
 from procwatch.imaging.metadata import stored_box, turn_upright, upright_size
 from procwatch.imaging.operation import GeometryOperation, with_defaults
@@ -41,7 +41,13 @@ def render(
     `admit` gets the bytes that it will take, before anything is decoded, and may raise to prevent it.
     Raises ImageError for what is wrong with the file, and OSError, untouched, for what is wrong with the folder.
     """
-    header = open_header(source, recipe.formats, limits)
+    try:
+        opening_bytes = _opening_bytes(source, recipe, limits)
+        if opening_bytes:
+            admit(opening_bytes)
+        header = open_header(source, recipe.formats, limits)
+    except MemoryError:
+        raise ImageError("out-of-memory", "opening needed more memory than a worker may use") from None
     with header.image:
         try:
             return _render(header, source, recipe, limits, staging, admit=admit)
@@ -83,6 +89,25 @@ def _render(
         frames=header.frames,
         notes={"profile": work.profile_note} if work.profile_note else {},
     )
+
+
+def _opening_bytes(source: BinaryIO, recipe: Recipe, limits: Limits) -> int:
+    """Return what merely opening the file takes where that is much: libwebp makes its canvas then."""
+    prefix = source.read(sniff.PREFIX_BYTES)
+    file_bytes = source.seek(0, os.SEEK_END)
+    source.seek(0)
+    kind = sniff.kind_of(prefix)
+    if kind not in READ_WHOLE or kind not in recipe.formats or file_bytes > limits.max_bytes:
+        return 0
+    canvas = (sniff.webp_canvas(prefix) if kind == "WEBP" else None) or (0, 0)
+    pixels = canvas[0] * canvas[1]
+    if pixels > limits.max_pixels:
+        return 0  # open_header() says so
+    known = Source(format=kind, mode="RGBA", size=canvas, has_alpha=True, file_bytes=file_bytes)
+    # With all its outputs, so that a job is not told twice, each time of more.
+    tasks = planner.plan(recipe.outputs, canvas, can_draft=False).tasks if pixels else ()
+    outputs = [(task.geometry.size, recipe.outputs[task.index].format) for task in tasks]
+    return estimate_bytes(known, draft=1, outputs=outputs)
 
 
 def _needed_bytes(header: Header, source: BinaryIO, recipe: Recipe, plan: planner.Plan) -> int:

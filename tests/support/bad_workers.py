@@ -110,10 +110,21 @@ INCIDENTS: Final[dict[str, Callable[[RenderTask], RenderResult]]] = {
 }  # fmt: skip
 
 
+#: What the header of such a picture announces.
+NEEDS_BYTES: Final = {"abort_near_the_limit": _GIB * 3 // 8, "needs_768_mib": _GIB * 3 // 4}
+INCIDENTS.update(abort_near_the_limit=abort, needs_768_mib=well)
+
+
 def misbehave(
     task: RenderTask, slot: int, admit: Callable[[int], None] = lambda needed_bytes: None
 ) -> RenderResult:
-    return INCIDENTS[task.path.partition("/")[0]](task)
+    kind = task.path.partition("/")[0]
+    try:
+        if kind in NEEDS_BYTES:
+            admit(NEEDS_BYTES[kind])
+    except decoding.Deferred as deferred:
+        return RenderFailed(code="deferred", reason=str(deferred.needed_bytes))
+    return INCIDENTS[kind](task)
 
 
 def start(claim: "Array[c_double]", daemon: Connection, slot: int, *arguments: Any) -> None:

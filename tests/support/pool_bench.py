@@ -126,7 +126,7 @@ class PoolBench:
         self._count += 1
         return self.pool.submit(self.task(kind, self._count))
 
-    def task(self, kind: str, number: int, attempt: int = 1) -> RenderTask:
+    def task(self, kind: str, number: int, attempt: int = 1, grant_bytes: int = 0) -> RenderTask:
         return RenderTask(
             job=f"{kind}-{number}",
             attempt=attempt,
@@ -136,6 +136,7 @@ class PoolBench:
             recipe=None,
             staging_root=str(self.root),
             limits=Limits(),
+            grant_bytes=grant_bytes,
         )
 
     def report(self, kind: str) -> Report:
