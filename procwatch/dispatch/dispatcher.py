@@ -226,7 +226,7 @@ class Dispatcher:
             large = self._large.take(held, now_s, self._may_run)
             if large is not None:
                 return large
-        if not self._large.lets_start(held, now_s):
+        if not self._large.lets_start(held, now_s, self._backlog.is_paused):
             return None
         return self._backlog.next(running=self.running, suspect_running=suspect_running)
 

@@ -35,9 +35,9 @@ class LargeJobs:
         chosen = choose(self._budget, self._held(running), waiting, now_s)
         return self._waiting.pop(chosen.job)[0] if chosen is not None else None
 
-    def lets_start(self, running: Sequence[Job], now_s: float) -> bool:
-        """Whether a job that asks for nothing in particular may start beside the running ones."""
-        waiting = [deferred for _, deferred in self._waiting.values()]
+    def lets_start(self, running: Sequence[Job], now_s: float, is_paused: Callable[[str], bool]) -> bool:
+        """Whether a job that asks for nothing in particular may start; nothing is kept free for a paused inbox."""
+        waiting = [deferred for job, deferred in self._waiting.values() if not is_paused(job.inbox)]
         return may_start(self._budget, self._held(running), waiting, now_s)
 
     def keep(self, is_known: Callable[[Job], bool]) -> None:

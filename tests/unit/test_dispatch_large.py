@@ -30,6 +30,11 @@ def anybody(job: Job) -> bool:
     return True
 
 
+def nothing(inbox: str) -> bool:
+    """Whether an inbox is paused: none is."""
+    return False
+
+
 @pytest.fixture
 def large() -> LargeJobs:
     return LargeJobs(Budget(total_bytes=1000, grant_bytes=100))
@@ -39,19 +44,24 @@ def test_a_large_job_runs_when_the_small_ones_leave_it_room(large: LargeJobs) ->
     big = job("big", 900)
     large.add(big, 0.0)
     assert large.take([job("a"), job("b")], 1.0, anybody) is None
-    assert large.lets_start([job("a"), job("b")], 1.0), "small ones flow on"
+    assert large.lets_start([job("a"), job("b")], 1.0, nothing), "small ones flow on"
     assert large.take([job("a")], 1.0, anybody) is big
     assert len(large) == 0
 
 
 def test_small_jobs_stop_when_it_has_waited_long(large: LargeJobs) -> None:
     large.add(job("big", 900), 0.0)
-    assert not large.lets_start([job("a")], RESERVE_AFTER_S)
+    assert not large.lets_start([job("a")], RESERVE_AFTER_S, nothing)
+
+
+def test_nothing_is_kept_free_for_a_paused_inbox(large: LargeJobs) -> None:
+    large.add(job("big", 900), 0.0)
+    assert large.lets_start([job("a")], RESERVE_AFTER_S, lambda inbox: True)
 
 
 def test_a_running_large_job_holds_its_grant(large: LargeJobs) -> None:
-    assert large.lets_start([job("big", 900)], 0.0)
-    assert not large.lets_start([job("big", 901)], 0.0)
+    assert large.lets_start([job("big", 900)], 0.0, nothing)
+    assert not large.lets_start([job("big", 901)], 0.0, nothing)
 
 
 def test_who_may_not_run_is_passed_over(large: LargeJobs) -> None:
@@ -65,7 +75,7 @@ def test_a_job_that_nobody_knows_any_more_is_forgotten(large: LargeJobs) -> None
     large.add(job("gone", 900), 0.0)
     large.keep(lambda job: False)
     assert len(large) == 0
-    assert large.lets_start([job("a")], RESERVE_AFTER_S)
+    assert large.lets_start([job("a")], RESERVE_AFTER_S, nothing)
 
 
 def test_what_can_never_run_is_refused_with_what_to_do(large: LargeJobs) -> None:
