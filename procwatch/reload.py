@@ -41,9 +41,11 @@ def changes_between(old: Settings, new: Settings) -> Changes:
         name for name in old.recipes.keys() | new.recipes.keys() if _hash(old, name) != _hash(new, name)
     }
     parts = [
-        name for name in ("pool", "limits", "stop_timeout_s") if getattr(old, name) != getattr(new, name)
+        name
+        for name in ("pool", "limits", "hooks", "stop_timeout_s")
+        if getattr(old, name) != getattr(new, name)
     ]
-    fixed = [name for name in ("state_dir", "log") if getattr(old, name) != getattr(new, name)]
+    fixed = [name for name in ("state_dir", "log", "metrics") if getattr(old, name) != getattr(new, name)]
     return Changes(
         added=tuple(spec for name, spec in after.items() if name not in before),
         removed=tuple(name for name in before if name not in after),
@@ -74,6 +76,7 @@ class Target(Protocol):
     def retire_inbox(self, name: str, then: Callable[[], None]) -> None: ...
     def set_recipes(self) -> None: ...
     def set_pool(self) -> None: ...
+    def set_reporting(self) -> None: ...
     def end_reload(self, changes: Changes) -> None: ...
     def reject_reload(self, mistakes: list[str]) -> None: ...
 
@@ -114,7 +117,8 @@ class Reloader:
         target = self._target
         changes = changes_between(target.settings, settings)
         # What only a restart can change stays as it is, so that the next reload still sees the difference.
-        target.settings = replace(settings, state_dir=target.settings.state_dir, log=target.settings.log)
+        old = target.settings
+        target.settings = replace(settings, state_dir=old.state_dir, log=old.log, metrics=old.metrics)
         for name in changes.removed:
             target.retire_inbox(name, _nothing)
         for spec in changes.replaced:
@@ -123,6 +127,7 @@ class Reloader:
         for spec in changes.added:
             target.add_inbox(spec, trouble.get(spec.name, ""))
         target.set_recipes()
+        target.set_reporting()
         target.end_reload(changes)
 
 

@@ -34,6 +34,7 @@ from procwatch.pool.admission import Budget
 from procwatch.pool.pool import ProcessWorkerPool
 from procwatch.pool.ports import WorkerEntry
 from procwatch.reload import Changes, Reloader
+from procwatch.reporting import Reporting
 from procwatch.service_events import ServiceEvents
 from procwatch.service_sandbox import plan_sandbox, refuse_without_sandbox, staging_maker
 from procwatch.settings.folders import inbox_problem, prepare
@@ -131,6 +132,7 @@ class Service:
                 for spec, trouble in [*((spec, "") for spec in usable), *unusable]:
                     self.add_inbox(spec, trouble)
                 self._panel.start()
+                self._reporting.listen(self.settings.metrics.listen)
                 self._loop.run(self._turn)
             return 0
         finally:
@@ -181,6 +183,9 @@ class Service:
             if name in recipes:
                 runtime.recipe = _plan(self.settings.recipes[recipes[name]])
 
+    def set_reporting(self) -> None:
+        self._reporting.configure(self.settings)
+
     def set_pool(self) -> None:
         """Grow or shrink the pool; new folders and recipes need workers that know them."""
         pool = self.settings.pool
@@ -216,6 +221,9 @@ class Service:
             hint="procwatch check shows the same",
         )
 
+    def count_worker_lost(self) -> None:
+        self._reporting.worker_lost()
+
     def renew_workers(self, reason: str) -> None:
         """A folder was replaced: the sandbox of the workers is bound to the old one."""
         if self.settings.pool.sandbox != "off":
@@ -235,6 +243,17 @@ class Service:
             backlog=self._backlog, registry=self._registry, room=events, check=inbox_problem
         )
         self._pool = _make_pool(settings, self._loop, events)
+        self._reporting = Reporting(
+            settings=settings,
+            loop=self._loop,
+            inboxes=self._inboxes,
+            registry=self._registry,
+            backlog=self._backlog,
+            pool=self._pool,
+            journal=self._journal,
+            log=self._log,
+            lines_lost=lambda: self._log_owner.dropped,
+        )
         self._endings = Endings(
             loop=self._loop,
             journal=self._journal,
@@ -243,6 +262,7 @@ class Service:
             log=self._log,
             pause=lambda runtime: self._backlog.pause(runtime.spec.name),
             resume=lambda runtime: self._backlog.resume(runtime.spec.name),
+            on_ended=self._reporting.ended,
         )
         events.connect(self._endings, self._backlog)
         self._dispatcher = Dispatcher(
@@ -314,6 +334,7 @@ class Service:
             again_s = self._check_stopped(now_s, again_s)
         self._feed_watchdog(now_s)
         self._panel.turn(now_s, self._state)
+        self._reporting.turn(now_s)
         self._log_owner.flush()
         if self._on_turn is not None:
             self._on_turn(self)
@@ -373,6 +394,8 @@ class Service:
     def _close(self) -> None:
         if hasattr(self, "_panel"):
             self._panel.close()
+        if hasattr(self, "_reporting"):
+            self._reporting.close()
         if hasattr(self, "_pool"):
             self._pool.stop()
         if hasattr(self, "_inboxes"):

@@ -65,6 +65,7 @@ class ServiceEvents:
     ) -> None:
         if self._service.is_stopping and job is None:
             return  # a Ctrl-C or a unit's stop may reach idle workers before us: nothing is lost
+        self._service.count_worker_lost()
         about = {"job": job} if job else {}
         self._log.warning(
             "pool.worker_lost", slot=slot, worker_pid=worker_pid, exit=exit_text, reason=reason, **about

@@ -80,7 +80,6 @@ class Dispatcher:
         self._starting: dict[str, Job] = {}  # recorded as started, not yet with a worker
         self._running: dict[str, Job] = {}
         self._large = LargeJobs(memory)
-        self._full = False
         self.stopping = False
         endings.requeue = self
 
@@ -237,13 +236,10 @@ class Dispatcher:
         return any(job.suspicion for jobs in (self._starting, self._running) for job in jobs.values())
 
     def _press_back(self) -> None:
-        """Pause scans while enough is in memory, so that a million waiting files cost none."""
-        count = self.in_memory
-        full = count > (LOW_WATER if self._full else HIGH_WATER)
-        if full != self._full:
-            self._full = full
-            for runtime in self._inboxes.values():
-                runtime.set_backpressure(full=full)
+        """Pause an inbox's scans while enough of it is in memory, so that a million waiting files cost none."""
+        for name, runtime in self._inboxes.items():
+            count = self._backlog.count(name) + len(runtime.arrivals.settling)
+            runtime.set_backpressure(full=count > (LOW_WATER if runtime.is_full else HIGH_WATER))
 
     def _begin(self, job: Job) -> None:
         """Record the attempt first; the worker gets it when that is committed."""

@@ -48,6 +48,7 @@ class Endings:
         log: FilteringBoundLogger,
         pause: Callable[[InboxRuntime], None],
         resume: Callable[[InboxRuntime], None],
+        on_ended: Callable[[str, Mapping[str, Any]], None],
     ) -> None:
         self._loop = loop
         self._journal = journal
@@ -56,6 +57,7 @@ class Endings:
         self._log = log
         self._pause = pause
         self._resume = resume
+        self._on_ended = on_ended
         self._logged: list[str] = []
         self._publishing: dict[str, PublishOrder] = {}
         self._failing: dict[str, FailOrder] = {}
@@ -180,6 +182,7 @@ class Endings:
         self._registry.end(job)
         self._registry.count_done(line.get("worker_pid"), here.inbox)
         self._log.info("job.done", **line)
+        self._on_ended("job.done", line)
         self._logged.append(job)
         runtime = self._inboxes[here.inbox]
         runtime.clean(order.staging)
@@ -210,6 +213,7 @@ class Endings:
         self._registry.end(job)
         self._registry.count_failed(line)
         self._log.error("job.failed", **line)
+        self._on_ended("job.failed", line)
         self._logged.append(job)
         self._dispose_when_removable(here)
 

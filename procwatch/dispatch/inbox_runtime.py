@@ -106,6 +106,7 @@ class InboxRuntime:
         self._hindered = 0  # attempts to recover that failed in a row
         self.scans = 0  # finished passes over the whole inbox
         self.installed = False  # the watch was tried at least once
+        self.is_full = False  # enough of it is in memory: scans pause
         self.failures = 0  # output trouble in a row
         self.parked: list[Order] = []  # orders that wait for the output side to get well
         self.paused_since_s: float | None = None
@@ -133,6 +134,10 @@ class InboxRuntime:
             self._flush_orders()
 
     def set_backpressure(self, *, full: bool) -> None:
+        """Pause or resume scans; asked at every turn of the loop."""
+        if full == self.is_full:
+            return
+        self.is_full = full
         if full:
             self._scanner.pause()
         else:

@@ -59,7 +59,9 @@ class Journal:
         self._queue.put(None)
         self._thread.join(timeout_s)
         if not self._thread.is_alive():
-            with contextlib.suppress(sqlite3.Error):  # readers may be open still, which would leave a full WAL
+            with contextlib.suppress(
+                sqlite3.Error
+            ):  # readers may be open still, which would leave a full WAL
                 self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             self._ledger.close()
 

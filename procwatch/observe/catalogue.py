@@ -434,6 +434,13 @@ _MACHINERY: Final = (
         values={"reason": "Operation not supported"},
     ),
     Event(
+        name="metrics.unavailable",
+        level="warning",
+        meaning="The port for metrics cannot be had. Files are processed; the text file is written.",
+        fields=(REASON, HINT),
+        values={"reason": "127.0.0.1:9750: Address already in use", "hint": "choose another port"},
+    ),
+    Event(
         name="log.foreign",
         level="warning",
         also=("info", "error", "critical"),

@@ -15,7 +15,7 @@ from procwatch.settings.paths import absolute, default_state_dir, inbox_folders
 from procwatch.settings.recipes import build_recipe, recipe_mistakes
 from procwatch.settings.rules import rule_mistakes
 from procwatch.settings.schema import ConfigTable, InboxTable
-from procwatch.settings.values import LogSpec, PoolSpec, Settings
+from procwatch.settings.values import HooksSpec, LogSpec, MetricsSpec, PoolSpec, Settings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -73,9 +73,22 @@ def _build(document: Document, table: ConfigTable, state_dir: str) -> Settings:
             format=table.log.format,
             level=table.log.level,
         ),
+        hooks=HooksSpec(
+            done=tuple(table.hooks.done),
+            failed=tuple(table.hooks.failed),
+            drained=tuple(table.hooks.drained),
+            timeout_s=table.hooks.timeout,
+        ),
+        metrics=MetricsSpec(textfile=_textfile(table.metrics.textfile, base), listen=table.metrics.listen),
         stop_timeout_s=table.stop_timeout,
         ledger_keep_s=table.state.keep,
     )
+
+
+def _textfile(wanted: str, base: str) -> str | None:
+    if wanted in {"auto", "off"}:
+        return "auto" if wanted == "auto" else None
+    return absolute(wanted, base)
 
 
 def _inbox(table: InboxTable, base: str) -> InboxSpec:

@@ -11,11 +11,21 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from procwatch.imaging.recipe import ResamplerChoice
 from procwatch.model import InboxSpec, Limits, ObserverKind, OnConflict, OnSuccess
-from procwatch.settings.values import LogFormat, LogLevel, LogSpec, PoolSpec, SandboxMode, Settings
+from procwatch.settings.values import (
+    HooksSpec,
+    LogFormat,
+    LogLevel,
+    LogSpec,
+    MetricsSpec,
+    PoolSpec,
+    SandboxMode,
+    Settings,
+)
 from procwatch.units import parse_duration, parse_size
 
 MAX_DURATION_S: Final = 366 * 86400.0
 MAX_WORKERS: Final = 256
+MAX_PORT: Final = 65535
 _NAME: Final = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 
 
@@ -45,6 +55,15 @@ def _size(value: Any) -> int:
 
 def _duration_or_forever(value: Any) -> float | None:
     return None if value == "forever" else _duration(1.0)(value)
+
+
+def _listen(value: Any) -> tuple[str, int] | None:
+    if value == "off":
+        return None
+    host, _, port = value.rpartition(":") if isinstance(value, str) else ("", "", "")
+    if not host or not port.isascii() or not port.isdigit() or not 0 <= int(port) <= MAX_PORT:
+        raise ValueError("not an address")
+    return host.strip("[]"), int(port)
 
 
 def _size_or_off(value: Any) -> int | None:
@@ -87,6 +106,7 @@ def _mode(owner_needs: int, at_most: int) -> Callable[[int], int]:
 Duration = Annotated[float, BeforeValidator(_duration(0.0))]
 PositiveDuration = Annotated[float, BeforeValidator(_duration(0.001))]
 SecondOrMore = Annotated[float, BeforeValidator(_duration(1.0))]
+Listen = Annotated[tuple[str, int] | None, BeforeValidator(_listen)]
 DurationOrForever = Annotated[float | None, BeforeValidator(_duration_or_forever)]
 SizeOrOff = Annotated[int | None, BeforeValidator(_size_or_off)]
 Size = Annotated[int, BeforeValidator(_size)]
@@ -110,6 +130,8 @@ _inbox = _defaults(InboxSpec)
 _pool = _defaults(PoolSpec)
 _limits = _defaults(Limits)
 _log = _defaults(LogSpec)
+_hooks = _defaults(HooksSpec)
+_metrics = _defaults(MetricsSpec)
 _settings = _defaults(Settings)
 
 
@@ -230,6 +252,30 @@ class LogTable(Table):
     level: LogLevel = Field(default=_log["level"], description='"debug", "info", "warning" or "error"')
 
 
+class HooksTable(Table):
+    """[hooks]"""
+
+    done: list[str] = Field(
+        default=[], description='a command and its arguments such as ["/usr/bin/notify", "-q"]'
+    )
+    failed: list[str] = Field(
+        default=[], description='a command and its arguments such as ["/usr/bin/notify"]'
+    )
+    drained: list[str] = Field(
+        default=[], description='a command and its arguments such as ["/usr/bin/notify"]'
+    )
+    timeout: PositiveDuration = Field(default=_hooks["timeout_s"], description='a time such as "30s"')
+
+
+class MetricsTable(Table):
+    """[metrics]"""
+
+    textfile: FolderPath = Field(default="auto", description='"auto", "off" or a file')
+    listen: Listen = Field(
+        default=_metrics["listen"], description='"off" or an address such as "127.0.0.1:9750"'
+    )
+
+
 class ConfigTable(Table):
     """The whole file."""
 
@@ -242,3 +288,5 @@ class ConfigTable(Table):
     limits: LimitsTable = Field(default_factory=LimitsTable, description="a table [limits]")
     state: StateTable = Field(default_factory=StateTable, description="a table [state]")
     log: LogTable = Field(default_factory=LogTable, description="a table [log]")
+    hooks: HooksTable = Field(default_factory=HooksTable, description="a table [hooks]")
+    metrics: MetricsTable = Field(default_factory=MetricsTable, description="a table [metrics]")

@@ -27,6 +27,7 @@ def to_toml(settings: "Settings") -> str:
     for recipe in settings.recipes.values():
         lines += _recipe(recipe)
     pool, limits, log = settings.pool, settings.limits, settings.log
+    hooks, metrics = settings.hooks, settings.metrics
     sections: dict[str, dict[str, Any]] = {
         "pool": {
             "workers": pool.workers,
@@ -44,6 +45,16 @@ def to_toml(settings: "Settings") -> str:
         },
         "state": {"dir": settings.state_dir, "keep": _keep(settings.ledger_keep_s)},
         "log": {"file": log.file, "format": log.format, "level": log.level},
+        "hooks": {
+            "done": hooks.done,
+            "failed": hooks.failed,
+            "drained": hooks.drained,
+            "timeout": _duration(hooks.timeout_s),
+        },
+        "metrics": {
+            "textfile": metrics.textfile or "off",
+            "listen": f"{metrics.listen[0]}:{metrics.listen[1]}" if metrics.listen else "off",
+        },
     }
     for name, values in sections.items():
         lines += ["", f"[{name}]", *_pairs(values)]

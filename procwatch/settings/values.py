@@ -38,6 +38,24 @@ class LogSpec:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class HooksSpec:
+    """Commands to run when a file is done or failed and when an inbox is drained, as argv; empty: none."""
+
+    done: tuple[str, ...] = ()
+    failed: tuple[str, ...] = ()
+    drained: tuple[str, ...] = ()
+    timeout_s: float = 30.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MetricsSpec:
+    """Where metrics go: a text file (None: none; "auto": in the state folder) and an address to listen on."""
+
+    textfile: str | None = "auto"
+    listen: tuple[str, int] | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Settings:
     """One whole configuration. Folders are absolute; `source` is the file it came from, None for zero-config."""
 
@@ -48,5 +66,7 @@ class Settings:
     pool: PoolSpec
     limits: Limits
     log: LogSpec
+    hooks: HooksSpec = HooksSpec()
+    metrics: MetricsSpec = MetricsSpec()
     stop_timeout_s: float = 20.0
     ledger_keep_s: float | None = 90 * 86400.0  # ended jobs are forgotten after this; None: never

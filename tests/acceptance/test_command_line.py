@@ -6,11 +6,12 @@ from pathlib import Path
 import pytest
 
 import procwatch as package
+from procwatch.cli.main import COMMANDS as TABLE
 from tests.support.daemon import procwatch
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(60)]
 
-COMMANDS = ["run", "once", "check", "init"]
+COMMANDS = list(TABLE)
 
 
 def test_the_version_is_that_of_the_package(tmp_path: Path) -> None:

@@ -70,7 +70,7 @@ def test_inboxes_recipes_and_workers_change_while_it_runs(tmp_path: Path) -> Non
         daemon.wait_for("service.reloaded", count=2)
         daemon.wait_for_ends(4)  # what was dropped while the inbox was not served is found
         eventually(lambda: len(set(daemon.worker_pids())) == 1)
-        eventually(lambda: (tmp_path / "two" / "archive" / "ignored.jpg").exists())
+        eventually((tmp_path / "two" / "archive" / "ignored.jpg").exists)
 
 
 def test_an_inbox_that_moves_is_served_at_its_new_place_and_running_work_ends_at_the_old(tmp_path: Path) -> None:
@@ -87,7 +87,7 @@ def test_an_inbox_that_moves_is_served_at_its_new_place_and_running_work_ends_at
         daemon.wait_for("watch.started", count=2)
         drop(tmp_path, "one", "../../elsewhere/b.jpg", 2)
         daemon.wait_for_ends(2)
-        eventually(lambda: (tmp_path / "one" / "archive" / "b.jpg").exists())
+        eventually((tmp_path / "one" / "archive" / "b.jpg").exists)
     assert (tmp_path / "one" / "out" / "slow-s.jpg").exists()
 
 
