@@ -13,7 +13,7 @@ from procwatch.cli.unit import shipped
 from procwatch.errors import EXIT_OK, ProcwatchError, UsageError
 from procwatch.settings.paths import one_line
 from procwatch.settings.unit_file import MARK, SERVICE_HOME, render_tmpfiles
-from procwatch.settings.unit_plan import inbox_folders, lies_in
+from procwatch.settings.unit_plan import LOG_HOME, STATE_HOME, inbox_folders, lies_in
 
 if TYPE_CHECKING:
     from procwatch.settings.unit_plan import UnitPlan
@@ -95,23 +95,29 @@ def _steps(
     for folder in inbox_folders(settings):
         if not lies_in(folder, (SERVICE_HOME,)) and not os.path.lexists(folder):
             owner = "root" if folder in inboxes else USER
-            steps.append(_folder_step(folder, owner))
+            steps.append(_folder_step(folder, owner, 0o2775))
+    log_folder = [os.path.dirname(settings.log.file)] if settings.log.file else []
+    steps += [
+        _folder_step(folder, USER, 0o755)
+        for folder in dict.fromkeys((settings.state_dir, *log_folder))
+        if not lies_in(folder, (STATE_HOME, LOG_HOME)) and not os.path.lexists(folder)
+    ]
     verb = "replace" if os.path.lexists(path) else "write"
     steps.append(Step(f"{verb} {path}", lambda: _write(path, unit)))
     steps.append(Step("systemctl daemon-reload", lambda: _must("systemctl", "daemon-reload")))
     return steps
 
 
-def _folder_step(folder: str, owner: str) -> Step:
+def _folder_step(folder: str, owner: str, mode: int) -> Step:
     def make() -> None:
         try:
             os.makedirs(folder, exist_ok=True)
             shutil.chown(folder, owner, USER)
-            os.chmod(folder, 0o2775)  # noqa: S103 (people drop files; after chown, which takes setgid away)
+            os.chmod(folder, mode)  # after chown, which takes setgid away
         except OSError as error:
             raise UsageError(f"cannot make {one_line(folder)}: {error.strerror}") from error
 
-    return Step(f"make {one_line(folder)} for {owner}:{USER}, mode 2775", make)
+    return Step(f"make {one_line(folder)} for {owner}:{USER}, mode {mode:o}", make)
 
 
 def _make_user() -> None:

@@ -183,7 +183,7 @@ def test_folders_that_are_mounts_of_their_own_work_too(service: Service) -> None
     assert not list((service.home / "inbox").iterdir())
 
 
-def test_a_folder_copied_by_another_user_is_done_and_the_log_says_what_to_mend(service: Service) -> None:
+def test_a_folder_copied_by_another_user_is_done_and_can_be_mended_later(service: Service) -> None:
     """`cp -r` gives folders the modes of its source: the service may read there, and remove nothing."""
     service.start()
     source = service.supply({"album/1.jpg": images.jpeg(1), "album/sub/2.jpg": images.jpeg(2)})
@@ -192,6 +192,11 @@ def test_a_folder_copied_by_another_user_is_done_and_the_log_says_what_to_mend(s
         service.wait_for("job.done", path=path)
         assert "chmod g+w" in service.wait_for("file.stuck", path=path)["hint"]
     assert service.outputs() == renditions("album/1.jpg", "album/sub/2.jpg")
+    service.box.run("chmod -R g+w /srv/procwatch/inbox/album", user="alice")
+    service.stop()
+    service.start()  # housekeeping, which tries again, runs at start and then now and again
+    eventually(lambda: service.archived() == {"album/1.jpg", "album/sub/2.jpg"})
+    assert len(logs.select(service.lines(), "job.done")) == 2, "and nothing is rendered twice"
 
 
 def test_with_the_drop_in_for_any_owner_such_a_folder_is_archived(service: Service) -> None:
@@ -200,6 +205,8 @@ def test_with_the_drop_in_for_any_owner_such_a_folder_is_archived(service: Servi
     source = service.supply({"album/1.jpg": images.jpeg(1), "album/sub/2.jpg": images.jpeg(2)})
     service.box.run(f"cp -r {source}/album /srv/procwatch/inbox/", user="alice")
     eventually(lambda: service.archived() == {"album/1.jpg", "album/sub/2.jpg"})
+    worker = service.wait_for("pool.worker_started")["worker_pid"]
+    assert re.search(r"CapEff:\s+0+\n", service.box.run(f"cat /proc/{worker}/status").stdout)
     denied = in_sandbox(service, "cat /etc/shadow; touch /etc/x", check=False)
     assert "Permission denied" in denied
     assert "Read-only file system" in denied
@@ -272,7 +279,7 @@ def test_an_idle_service_keeps_the_watchdog_content(service: Service) -> None:
 def test_stop_lets_the_running_job_end_and_leaves_the_rest(service: Service) -> None:
     service.start()
     group = service.show("ControlGroup")
-    source = service.supply({f"{n}.png": images.slow_png() + bytes(n) for n in range(4)})
+    source = service.supply({f"{n}.png": images.slow_png(6400) + bytes(n) for n in range(4)})
     service.box.run(f"mv {source}/*.png /srv/procwatch/inbox/", user="alice")
     service.wait_for("job.started")
     service.stop()
@@ -360,6 +367,25 @@ def test_the_service_has_no_network_no_capability_and_a_filter(service: Service)
     assert (values["NoNewPrivs"], values["Seccomp"]) == ("1", "2")
     interfaces = service.box.run(f"cut -d: -f1 /proc/{service.pid}/net/dev | tail -n +3").stdout.split()
     assert set(interfaces) <= {"lo"}
+
+
+def test_folders_of_one_s_own_choice_are_made_and_used_whatever_they_are_called(service: Service) -> None:
+    box = service.box
+    folder = "/mnt/100% $HOME pics"
+    text = QUICK.replace("/srv/procwatch", folder).replace("[log]", f'[log]\nfile = "{folder}/log/p.log"')
+    box.write("/etc/procwatch/own.toml", f'{text}[state]\ndir = "/mnt/state of it"\n')
+    said = box.run(f"{service.program} unit --install --name own --yes").stdout
+    assert f"make {folder}/inbox for root:procwatch, mode 2775" in said
+    other = Service(box=box, program=service.program, unit="procwatch@own.service", since_us=now_us())
+    other.start()
+    source = service.supply({"a.jpg": images.jpeg(1)})
+    box.run(f"cp {source}/a.jpg '{folder}/inbox/'", user="alice")
+    other.wait_for("job.done")
+    box.run(f"until test -e '{folder}/archive/a.jpg'; do sleep 0.1; done", timeout_s=20)
+    box.run(f"test -s '{folder}/log/p.log' && test -s '/mnt/state of it/ledger.sqlite'")
+    other.stop()
+    other.judge()
+    box.run(f"{service.program} unit --uninstall --name own --yes; rm -r '{folder}' '/mnt/state of it'")
 
 
 def test_an_inbox_below_home_works_and_nothing_else_of_home_is_seen(service: Service) -> None:

@@ -15,7 +15,7 @@ EXPOSURES = {
     "inbox-scans.conf": 0.2,
     "inbox-home.conf": 0.2,
     "network.conf": 0.9,
-    "any-owner.conf": 0.6,
+    "any-owner.conf": 0.7,
 }
 #: What issue and design ask of the service, whatever else changes.
 PROMISED = """

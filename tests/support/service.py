@@ -58,7 +58,13 @@ class Service:
         self.box.run("systemctl daemon-reload")
 
     def start(self) -> None:
-        self.box.run(f"systemctl start {self.unit}")
+        """Start it and return when it is ready, as systemd sees it."""
+        self.box.run(f"systemctl start --no-block {self.unit}")
+        try:
+            eventually(lambda: self.show("ActiveState") == "active", 25, 0.05)
+        except AssertionError as error:
+            error.add_note(self.story())
+            raise
 
     def stop(self) -> None:
         self.box.run(f"systemctl stop {self.unit}")
