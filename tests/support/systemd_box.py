@@ -22,6 +22,8 @@ SYSTEM_PYTHON = "/usr/bin/python3"
 #: Set in CI: there a box that cannot be had is a failure, not a skip.
 REQUIRED = "PROCWATCH_REQUIRE_SYSTEMD"
 _SCRIPT = REPOSITORY / "tests/support/systemd_box.sh"
+#: Ends with the test run even when that is killed, and takes everything inside along.
+_MORTAL = ("setsid", "setpriv", "--pdeathsig", "KILL")
 _UNSHARE = ("unshare", "--mount", "--pid", "--fork", "--uts", "--ipc", "--cgroup", "--kill-child")
 #: How pip on this machine finds packages, handed on as it is.
 _PIP_ENVIRONMENT = ("PIP_", "SSL_CERT_", "REQUESTS_CA_", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
@@ -34,7 +36,7 @@ def why_not() -> str:
     """Return why no systemd can be booted here, "" when it can."""
     if os.geteuid() != 0:
         return "a systemd in namespaces needs root"
-    for tool in ("unshare", "nsenter", "setsid", "runuser", "/lib/systemd/systemd", SYSTEM_PYTHON):
+    for tool in ("unshare", "nsenter", "setsid", "setpriv", "runuser", "/lib/systemd/systemd", SYSTEM_PYTHON):
         if shutil.which(tool) is None:
             return f"{tool} is not installed"
     if _quietly([SYSTEM_PYTHON, "-c", "import ensurepip, sys; sys.exit(sys.version_info < (3, 11))"]):
@@ -88,7 +90,7 @@ class Box:
         self._scratch.chmod(0o755)
         self._prepare(self._scratch / "upper")
         enter = f"echo $$ > {self._cgroup}/cgroup.procs; " if self._cgroup else ""
-        script = f"{enter}exec setsid {shlex.join([*_UNSHARE, 'sh', str(_SCRIPT), str(self._scratch)])}"
+        script = f"{enter}exec {shlex.join([*_MORTAL, *_UNSHARE, 'sh', str(_SCRIPT), str(self._scratch)])}"
         with (self._scratch / "console").open("wb") as console:
             self._outer = subprocess.Popen(
                 ["sh", "-c", script], stdin=subprocess.DEVNULL, stdout=console, stderr=subprocess.STDOUT
