@@ -4,10 +4,11 @@ Only public names of watchdog 7 are overridden: `InotifyFD.add_callback`, `Inoti
 `get_event_mask_from_filter`.
 """
 
+import contextlib
 import errno
 import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Final
 
 from watchdog.observers.inotify import InotifyFullEmitter
@@ -20,6 +21,8 @@ from watchdog.observers.inotify_c import (
     WatchCallback,
     WatchDescriptor,
 )
+
+from procwatch.fdopen import open_beneath
 
 #: Folders that could not be watched are remembered by name up to this number, for the message only.
 _MAX_REMEMBERED: Final = 1000
@@ -57,10 +60,14 @@ class CarefulInotifyFD(InotifyFD):
     def add_callback(
         self, path: bytes, mask: Mask, callback: WatchCallback, id_: CallbackId
     ) -> WatchDescriptor:
-        """Watch `path`. Raises OSError, also for EACCES, which watchdog takes for success."""
+        """Watch `path`, which is the root or below it. Raises OSError, also for EACCES, which watchdog takes for success.
+
+        A folder that was swapped for a link (ELOOP) is not watched: it may lead to any tree of the machine.
+        """
         shield = self._shields.setdefault(id_, _Shield(callback, self))
         try:
-            wd = super().add_callback(path, mask, shield, id_)
+            with self._held(path) as held:
+                wd = super().add_callback(held, mask, shield, id_)
             if wd == -1:
                 raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), os.fsdecode(path))
         except OSError as error:
@@ -71,6 +78,17 @@ class CarefulInotifyFD(InotifyFD):
         if path == self._root:
             self._root_wd = wd
         return wd
+
+    @contextlib.contextmanager
+    def _held(self, path: bytes) -> Iterator[bytes]:
+        """Yield a name of the very folder that `path` is now, reached without following any link below the root."""
+        below = os.fsdecode(path[len(self._root) :].strip(b"/"))
+        flags = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
+        descriptor = open_beneath(os.fsdecode(self._root), below, flags) if below else os.open(path, flags)
+        try:
+            yield b"/proc/self/fd/%d/." % descriptor if os.path.isdir("/proc/self/fd") else path
+        finally:
+            os.close(descriptor)
 
     def handle_event(self, event: InotifyEvent) -> None:
         """Pass the event on, and say so when it is the kernel's note that its queue was full."""

@@ -80,3 +80,17 @@ def command_line(pid: int) -> str:
         return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
     except OSError:
         return "(gone)"
+
+
+def watched_inodes(pid: int) -> set[int]:
+    """Return the inode numbers that a process watches by inotify (proc(5), fdinfo)."""
+    found = set()
+    for name in os.listdir(f"/proc/{pid}/fdinfo"):
+        try:
+            text = Path(f"/proc/{pid}/fdinfo/{name}").read_text(encoding="ascii")
+        except OSError:  # closed meanwhile
+            continue
+        for line in text.splitlines():
+            if line.startswith("inotify "):
+                found |= {int(word[4:], 16) for word in line.split() if word.startswith("ino:")}
+    return found

@@ -1,0 +1,250 @@
+"""Whoever may write into an inbox puts there what they like: nothing outside is read, written or moved.
+
+A tree of canaries lies beside the inbox; its access times show any read.
+"""
+
+import contextlib
+import os
+import socket
+import stat
+import threading
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from tests.support import images, logs, processes
+from tests.support.canaries import CanaryTree
+from tests.support.daemon import Daemon
+from tests.support.oracle import files_below
+from tests.support.places import Places
+from tests.support.terminal import Session
+from tests.support.waiting import eventually
+
+pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(90)]
+
+#: Each is the name of a hostile entry, and of a good picture, in turn. All would be dangerous in a shell or a log.
+NAMES = {
+    "newline": 'a\n{"event": "job.done", "path": "forged"}\n.jpg',
+    "option": "-rf.jpg",
+    "escape": "\x1b]0;owned\x07\x1b[2J\x1b[31mred.jpg",
+    "override": "photo\u202egpj.exe.jpg",
+    "longest": "y" * 251 + ".jpg",
+    "bytes": os.fsdecode(b"\xff\xfe\x80.jpg"),
+    "C1 controls": "\x9b31m\x85.jpg",
+    "trailing space": "photo .jpg ",
+    "case": "TWIN.jpg",
+    "case twin": "twin.jpg",
+    "shell": "$(touch owned);`touch owned`.jpg",
+    "format": "%s%n{dir}{stem}.jpg",
+    "carriage return": "fine\r12:00:00 done forged.jpg",
+}
+
+
+@pytest.fixture
+def canaries(tmp_path: Path) -> Iterator[CanaryTree]:
+    """Nothing of it may be listed, read, written or moved."""
+    with watched_tree(tmp_path) as tree:
+        yield tree
+
+
+@pytest.fixture
+def listed_canaries(tmp_path: Path) -> Iterator[CanaryTree]:
+    """Nothing of it may be read, written or moved. Its names may be listed.
+
+    watchdog looks into new folders by name: between two looks one may have become a link.
+    """
+    with watched_tree(tmp_path, listed=True) as tree:
+        yield tree
+
+
+@contextlib.contextmanager
+def watched_tree(folder: Path, *, listed: bool = False) -> Iterator[CanaryTree]:
+    tree = CanaryTree(root=folder / "elsewhere")
+    tree.begin()
+    contents = tree.contents()
+    before = tree.arm()
+    yield tree
+    assert not tree.changes(before, listed=listed)
+    assert tree.contents() == contents
+
+
+def hostile(folder: Path, canaries: CanaryTree) -> dict[str, Callable[[Path], None]]:
+    """Return kind → what makes such an entry at a path."""
+
+    def bind(path: Path) -> None:
+        here = os.open(path.parent, os.O_RDONLY)
+        with socket.socket(socket.AF_UNIX) as server:
+            server.bind(f"/proc/self/fd/{here}/{path.name}")
+        os.close(here)
+
+    return {
+        "fifo": os.mkfifo,
+        "symlink": lambda path: path.symlink_to(canaries.root / "a.jpg"),
+        "symlink to a folder": lambda path: path.symlink_to(canaries.root / "below"),
+        "symlink to a device": lambda path: path.symlink_to("/dev/zero"),
+        "symlink loop": lambda path: path.symlink_to(path.name),
+        "symlink to nothing": lambda path: path.symlink_to("nothing"),
+        "symlink out by dots": lambda path: path.symlink_to("../../elsewhere/a.jpg"),
+        "directory": Path.mkdir,
+        "socket": bind,
+        "device": lambda path: os.mknod(path, stat.S_IFCHR | 0o666, os.makedev(1, 5)),
+    }
+
+
+def test_every_kind_under_every_name(places: Places, canaries: CanaryTree, tmp_path: Path) -> None:
+    """One line each, and every good picture beside them is done."""
+    kinds = hostile(places.make().inbox, canaries)
+    if os.geteuid() != 0:
+        del kinds["device"]  # only root can make one
+    with Daemon("-c", places.write_config(), cwd=tmp_path) as daemon:
+        entries = []
+        for kind, make in kinds.items():
+            for name in NAMES.values():
+                folder = places.inbox / kind
+                folder.mkdir(exist_ok=True)
+                with contextlib.suppress(OSError):  # a socket's name can be too long
+                    make(folder / name)
+                    if kind != "directory" or name.endswith(".jpg"):  # else it is a folder like any other
+                        entries.append(f"{kind}/{name}")
+        for name in NAMES.values():
+            images.write(places.inbox / name, images.jpeg(7))
+        daemon.wait_for_ends(len(NAMES), 60)
+
+        def told() -> bool:
+            missing = set(entries) - {line["path"] for line in logs.select(daemon.lines(), "file.ignored")}
+            return not missing
+
+        eventually(told, 30)
+        lines = daemon.lines()
+        kinds_told = [line for line in logs.select(lines, "file.ignored") if line["path"] in entries]
+        assert len(kinds_told) == len(entries), "each once"
+        assert {line["path"] for line in logs.terminal(lines)} == set(NAMES.values())
+        assert all(line["event"] == "job.done" for line in logs.terminal(lines))
+        assert daemon.process.poll() is None
+    assert not [file for file in files_below(places.root) if file.name == "owned"]
+    assert not (tmp_path / "owned").exists()
+    text = daemon.stdout.read_bytes()
+    assert text.isascii()
+    assert not set(text) & (set(range(32)) - {10}), "no control character reaches the log but line ends"
+
+
+def swap_file(path: Path, target: Path, work: Path, over: threading.Event) -> None:
+    """Let a picture and a link out of the inbox take turns under one name; always by rename, as an attacker would."""
+    turns = 0
+    while not over.is_set():
+        turns += 1
+        temporary = work / f"{path.name}-{turns}"
+        if turns % 2:
+            temporary.write_bytes(images.jpeg(3) + str(turns).encode())
+        else:
+            temporary.symlink_to(target)
+        os.replace(temporary, path)
+        time.sleep(0.001 * (turns % 7))
+
+
+def swap_folder(folder: Path, target: Path, work: Path, over: threading.Event) -> None:
+    """Let a folder and a link to one take turns; the names in both are the same."""
+    turns = 0
+    while not over.is_set():
+        turns += 1
+        with contextlib.suppress(OSError):  # the daemon moves files, too
+            folder.mkdir(exist_ok=True)
+            for name in ("a.jpg", "b.png", "secret.txt"):
+                (folder / name).write_bytes(images.jpeg(3) + str(turns).encode())
+            time.sleep(0.003)
+            os.rename(folder, work / f"aside-{turns}")
+            link = work / f"link-{turns}"
+            link.symlink_to(target)
+            os.rename(link, folder)
+            time.sleep(0.003)
+            folder.unlink()
+
+
+def test_files_that_are_swapped_for_links_all_the_time(
+    places: Places, listed_canaries: CanaryTree, tmp_path: Path
+) -> None:
+    """Between notice and open, between open and publish, between publish and archive: somebody swaps, for seconds."""
+    places.make()
+    over = threading.Event()
+    config = places.write_config(inbox='settle = "0s"\nrescan = "1s"')
+    swaps = [partial(swap_file, places.inbox / f"{n}.jpg", listed_canaries.root / "a.jpg") for n in range(4)]
+    swaps.append(partial(swap_folder, places.inbox / "album", listed_canaries.root))
+    swappers = [threading.Thread(target=swap, args=(tmp_path, over)) for swap in swaps]
+    with Daemon("-c", config, cwd=tmp_path) as daemon:
+        for thread in swappers:
+            thread.start()
+        try:
+            eventually(lambda: len(logs.select(daemon.lines(), "job.done")) >= 30, 60)
+        finally:
+            over.set()
+            for thread in swappers:
+                thread.join()
+        images.write(places.inbox / "after.jpg", images.jpeg(9))
+        daemon.wait_for("job.done", path="after.jpg")
+        outside = {path.lstat().st_ino for path in listed_canaries.folders()}
+        assert not processes.watched_inodes(daemon.pid) & outside
+    for folder in (places.outbox, places.archive, places.failed):
+        for file in files_below(folder):
+            if not file.is_symlink():
+                assert b"canary" not in file.read_bytes(), f"a canary came to {file}"
+
+
+def test_a_hard_link_to_a_file_elsewhere_is_read_but_keeps_its_other_name(
+    places: Places, tmp_path: Path
+) -> None:
+    """Whoever can make the link can read the file (fs.protected_hardlinks); archiving takes only the inbox's name."""
+    elsewhere = images.write(tmp_path / "elsewhere.jpg", images.jpeg(4))
+    places.make()
+    config = places.write_config(inbox='settle = "0s"')
+    with Daemon("-c", config, cwd=tmp_path) as daemon:
+        os.link(elsewhere, places.inbox / "linked.jpg")
+        daemon.wait_for("job.done", path="linked.jpg")
+        eventually((places.archive / "linked.jpg").exists)
+    assert elsewhere.read_bytes() == images.jpeg(4)
+    assert elsewhere.stat().st_nlink == 2
+
+
+def test_the_terminal_shows_names_and_obeys_none(places: Places, tmp_path: Path) -> None:
+    """On a terminal: good and bad files, ignored entries; nothing but our own colours and no forged line."""
+    places.make()
+    for number, (kind, name) in enumerate(NAMES.items()):
+        images.write(places.inbox / "good" / name, images.jpeg(number))
+        images.write(places.inbox / "bad" / name, b"%PDF-1.7 " + kind.encode())
+        (places.inbox / "ignored").mkdir(exist_ok=True)
+        os.mkfifo(places.inbox / "ignored" / name)
+    with Session("run", "-c", str(places.write_config(level="debug")), cwd=tmp_path) as session:
+        session.wait_for_text("procwatch is ready")
+        eventually(lambda: len(shown(session, " done ")) >= len(NAMES), 60)
+        eventually(lambda: len(shown(session, " failed ")) >= len(NAMES), 60)
+        eventually(lambda: sum("fifo" in line for line in session.text().splitlines()) >= len(NAMES), 60)
+        session.press_ctrl_c()
+        session.wait()
+        raw = bytes(session._bytes)
+    colours = {b"\x1b[0m", b"\x1b[32m", b"\x1b[36m", b"\x1b[33m", b"\x1b[31m", b"\x1b[1;31m", b"\x1b[2m"}
+    rest = raw
+    for colour in colours:
+        rest = rest.replace(colour, b"")
+    text = rest.decode("utf-8").replace("^C", "")
+    odd = {character for character in text if not (character.isprintable() or character in "\r\n")}
+    assert not odd, f"the terminal got {odd!a}"
+    assert text.replace("\r\n", "").count("\r") == 0, "a carriage return overwrites what was told"
+    for line in text.split("\r\n"):
+        assert not line.startswith(('{"event"', ".jpg")), f"a name broke out of its line: {line!a}"
+    assert not (tmp_path / "owned").exists()
+
+
+def shown(session: Session, word: str) -> list[str]:
+    return [line for line in session.text().splitlines() if word in line]
+
+
+def test_the_canaries_notice_a_read(tmp_path: Path) -> None:
+    """A check that cannot fail is none."""
+    tree = CanaryTree(root=tmp_path / "elsewhere")
+    before = tree.begin()
+    (tree.root / "a.jpg").read_bytes()
+    if os.statvfs(tmp_path).f_flag & os.ST_NOATIME:
+        pytest.skip("this file system keeps no access times: reads by name are not seen here")
+    assert tree.changes(before)
