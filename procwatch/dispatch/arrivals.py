@@ -16,7 +16,7 @@ from procwatch.dispatch.loop import Loop, Timer
 from procwatch.dispatch.publishing import file_digest
 from procwatch.intake.filters import NameFilter
 from procwatch.intake.look import Look, take_look
-from procwatch.intake.settle import Cause, Ready, Settling, Wait, decide, merge_causes, observe
+from procwatch.intake.settle import Cause, Ready, Settling, Wait, age_s, decide, merge_causes, observe
 from procwatch.intake.walk import Found, named_like_image
 from procwatch.model import InboxSpec, Original
 
@@ -34,7 +34,7 @@ class Sink(Protocol):
     """Who takes what arrives; called on the dispatcher's thread."""
 
     def in_work(self, inbox: str, path: str) -> bool: ...
-    def touched(self, inbox: str, path: str) -> None: ...
+    def touched(self, inbox: str, path: str, cause: Cause) -> None: ...
     def ready(self, spec: InboxSpec, settling: Settling, ready: Ready, known: Known | None) -> None: ...
     def gone(self, spec: InboxSpec, path: str, known: Known | None) -> None: ...
     def odd(self, spec: InboxSpec, path: str, kind: str) -> None: ...
@@ -98,7 +98,7 @@ class Arrivals:
         if rule is not None:
             self._sink.ignored(self._spec, path, rule)
         elif self._sink.in_work(self._spec.name, path):
-            self._sink.touched(self._spec.name, path)
+            self._sink.touched(self._spec.name, path, cause)
         else:
             self.look(path, cause)
 
@@ -114,21 +114,15 @@ class Arrivals:
             self._flush()
 
     def _flush(self) -> None:
-        batch = [(path, cause, self._may_have_writer(path, cause)) for path, cause in self._pending.items()]
-        self._pending = {}
+        batch, self._pending = list(self._pending.items()), {}
         self._looking = True
         self._lane.submit(self._look_at, batch)
 
-    def _may_have_writer(self, path: str, cause: Cause | None) -> bool:
-        """Whether nobody was seen to close the file: then the kernel is asked, where it answers."""
-        before = self.settling.get(path)
-        return merge_causes(before.cause if before else None, cause) is Cause.CREATED
-
-    def _look_at(self, batch: list[tuple[str, Cause | None, bool]]) -> None:
+    def _look_at(self, batch: list[tuple[str, Cause | None]]) -> None:
         """Lane: look at each path and ask the ledger what it knows of it."""
         looked: list[_Looked] = []
-        for path, cause, ask_writers in batch:
-            look = take_look(self._spec.path, path, peek=True, ask_writers=ask_writers)
+        for path, cause in batch:
+            look = take_look(self._spec.path, path, peek=True, ask_writers=True)
             if look.kind == "missing" and not self._is_there():
                 # The whole inbox is away, and its files may come back with it.
                 look = Look(kind="error", errno=errno.ESTALE)
@@ -177,8 +171,16 @@ class Arrivals:
                 self.look(
                     entry.path, Cause.SCAN
                 )  # changed since: a closer look tells whether only its mtime did
+            elif entry.kind == "file" and age_s(look, now_ns) < self._spec.incomplete_after_s:
+                self._look_closer(entry.path, look)
             else:
                 self._consider(entry.path, Cause.SCAN, look, known)
+
+    def _look_closer(self, path: str, look: Look) -> None:
+        """Changed a short while ago: somebody may have it open, which a scan does not see. Settling until then."""
+        self.settling[path] = observe(None, path, Cause.SCAN, look, self._loop.clock())
+        self.waiting[path] = "just found"
+        self.look(path)
 
     def _consider(self, path: str, cause: Cause | None, look: Look, known: Known | None) -> None:
         if self._sink.in_work(self._spec.name, path):

@@ -27,7 +27,7 @@ from procwatch.dispatch.loop import Loop
 from procwatch.dispatch.publishing import STAGING, as_os_error
 from procwatch.dispatch.registry import Registry
 from procwatch.dispatch.retry import MAX_DAEMON_DEATHS, after_death
-from procwatch.intake.settle import Cause, Ready, Settling
+from procwatch.intake.settle import Cause, Ready, Settling, merge_causes
 from procwatch.model import (
     InboxSpec,
     Limits,
@@ -111,10 +111,10 @@ class Dispatcher:
     def in_work(self, inbox: str, path: str) -> bool:
         return self._registry.at(inbox, path) is not None
 
-    def touched(self, inbox: str, path: str) -> None:
+    def touched(self, inbox: str, path: str, cause: Cause) -> None:
         job = self._registry.at(inbox, path)
         if job is not None:
-            job.touched = Cause.CLOSED
+            job.touched = merge_causes(job.touched, cause)
 
     def ready(self, spec: InboxSpec, settling: Settling, ready: Ready, known: Known | None) -> None:
         """A file may be read: it becomes a job, or goes on being one."""

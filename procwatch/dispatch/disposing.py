@@ -4,6 +4,7 @@ import contextlib
 import errno
 import json
 import os
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial
@@ -15,6 +16,7 @@ from procwatch.dispatch.journal import Journal
 from procwatch.dispatch.ledger import Ledger
 from procwatch.dispatch.orders import UNKNOWN_INODE, Disposed, DisposeOrder, FailOrder, Results
 from procwatch.dispatch.publishing import as_os_error, error_report, file_digest, inbox_away
+from procwatch.intake.look import take_look
 from procwatch.model import Fingerprint, Identity, InboxSpec, Original
 
 _DENIED: Final = frozenset({errno.EACCES, errno.EPERM})
@@ -95,6 +97,11 @@ class Disposer:
         now = Fingerprint.of(status)
         if now != order.fingerprint or status.st_ctime_ns != order.ctime_ns:
             return self._not_now(order, now, status.st_ctime_ns)
+        if order.disposal != "keep" and self._has_writer(order, status):
+            return Disposed(job=order.job, result="touched", fingerprint=now, ctime_ns=status.st_ctime_ns)
+        return self._bring_out(order, source)
+
+    def _bring_out(self, order: DisposeOrder, source: str) -> Disposed:
         if order.disposal == "keep":
             return Disposed(job=order.job, result="disposed", original=Original.KEPT)
         if order.disposal == "delete":
@@ -103,6 +110,13 @@ class Disposer:
         if order.disposal == "failed":
             return self._to_failed(order, source)
         return self._to_archive(order, source)
+
+    def _has_writer(self, order: DisposeOrder, status: os.stat_result) -> bool:
+        """Whether somebody has opened it again and is about to write; whoever never does is not waited for."""
+        if time.time() - status.st_ctime >= self._spec.incomplete_after_s:
+            return False
+        look = take_look(self._spec.path, order.path, peek=True, ask_writers=True)
+        return look.open_writer is True
 
     def _not_now(self, order: DisposeOrder, now: Fingerprint, ctime_ns: int) -> Disposed:
         """Tell a touched file (times, mode, owner set by name) from one with new content."""

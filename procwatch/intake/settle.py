@@ -2,8 +2,11 @@
 
 Pure: `now_s` is monotonic seconds, `now_ns` wall-clock nanoseconds to compare with times of files.
 
-Not defended: a writer that stalls for longer than the waits below; a hole that nobody filled; a file server whose
-clock is behind ours by more than `settle` while a scan is the only source (its files look older than they are).
+Not defended: a writer that stalls for longer than the waits below, be it between two opens (`settle`) or with the file
+open (`incomplete_after`); where the kernel does not tell of open writers (network file systems, files of others
+without CAP_LEASE), one that began before we looked, or opened again a file that was whole, and pauses for longer than
+`settle`; a hole that nobody filled; a file server whose clock is behind ours by more than `settle` while a scan is the
+only source (its files look older than they are).
 """
 
 import enum
@@ -103,19 +106,18 @@ def decide(
 ) -> Ready | Wait:
     """Return whether the file may be read now, or when to look again. Raises ValueError unless it is a file."""
     look = settling.look
-    if look.kind == "unreadable":
-        return _decide_unreadable(settling, settle_s, incomplete_after_s, now_s)
-    if look.kind == "error":
-        return Wait(again_at_s=now_s + settle_s, why=f"cannot be looked at: {os.strerror(look.errno)}")
     if look.kind != "file":
-        raise ValueError(f"a {look.kind} does not settle")
+        return _decide_unseen(settling, settle_s, incomplete_after_s, now_s)
+    rest_s = now_s - settling.unchanged_since_s
+    if settling.cause is not Cause.CREATED:
+        # The file's own times count too, so that a file that was found late does not wait from then.
+        rest_s = max(rest_s, age_s(look, now_ns))
+    if look.open_writer:
+        return _decide_open(rest_s, settle_s, incomplete_after_s, now_s)
     if settling.cause is Cause.RENAMED:
         return Ready(how="renamed", removable_after_s=now_s)
-    watched_s = now_s - settling.unchanged_since_s
     if settling.cause is Cause.CREATED:
         return _decide_created(settling, settle_s, incomplete_after_s, now_s)
-    # The file's own times count too, so that a file that was found late does not wait from then.
-    rest_s = max(watched_s, _age_s(look, now_ns))
     if settling.cause is Cause.CLOSED and look.complete and rest_s < settle_s:
         return Ready(how="complete", removable_after_s=now_s + settle_s - rest_s)
     how = "closed" if settling.cause is Cause.CLOSED else "found"
@@ -127,6 +129,15 @@ def _after_rest(how: str, rest_s: float, needed_s: float, now_s: float, why: str
         return Ready(how=how, removable_after_s=now_s)
     shown = f"{format_duration(max(rest_s, 0.0))} of {format_duration(needed_s)}"
     return Wait(again_at_s=now_s + needed_s - max(rest_s, 0.0), why=f"{why} {shown}")
+
+
+def _decide_open(rest_s: float, settle_s: float, incomplete_after_s: float, now_s: float) -> Ready | Wait:
+    """The kernel says that somebody has it open for writing, whatever we saw happen: opened again, or by two.
+
+    Asked again often, since there need not be an event when it is closed (polling; one that was lost).
+    """
+    why = "open for writing; unchanged for"
+    return _ask_often(_after_rest("still", rest_s, incomplete_after_s, now_s, why), settle_s, now_s)
 
 
 def _decide_created(
@@ -144,22 +155,29 @@ def _decide_created(
         # Whole by its trailer and at rest: decoding will tell if that deceives. It is not removed before the long
         # wait is over, in case somebody does have it open.
         return Ready(how="complete", removable_after_s=now_s + incomplete_after_s - rest_s)
-    why = "open for writing" if settling.look.open_writer else "never closed by its writer"
-    verdict = _after_rest("still", rest_s, incomplete_after_s, now_s, f"{why}; unchanged for")
+    why = "never closed by its writer; unchanged for"
+    verdict = _after_rest("still", rest_s, incomplete_after_s, now_s, why)
     if isinstance(verdict, Ready) or rest_s >= settle_s - _EPSILON_S:
         return verdict
-    # Once more after `settle`: by then a look that asks for writers may find that there is none.
     return Wait(again_at_s=min(verdict.again_at_s, now_s + settle_s - rest_s), why=verdict.why)
 
 
-def _decide_unreadable(
+def _decide_unseen(
     settling: Settling, settle_s: float, incomplete_after_s: float, now_s: float
 ) -> Ready | Wait:
     """Many tools set the mode last, which no event tells us: ask again often, and give up in the end."""
+    look = settling.look
+    if look.kind == "error":
+        return Wait(again_at_s=now_s + settle_s, why=f"cannot be looked at: {os.strerror(look.errno)}")
+    if look.kind != "unreadable":
+        raise ValueError(f"a {look.kind} does not settle")
     rest_s = now_s - settling.unchanged_since_s
-    verdict = _after_rest(
-        "unreadable", rest_s, incomplete_after_s, now_s, "not readable for us; unchanged for"
-    )
+    why = "not readable for us; unchanged for"
+    return _ask_often(_after_rest("unreadable", rest_s, incomplete_after_s, now_s, why), settle_s, now_s)
+
+
+def _ask_often(verdict: Ready | Wait, settle_s: float, now_s: float) -> Ready | Wait:
+    """Return the verdict with the next look after `settle` at the latest: no event will tell us."""
     if isinstance(verdict, Ready):
         return verdict
     return Wait(again_at_s=min(verdict.again_at_s, now_s + settle_s), why=verdict.why)
@@ -193,7 +211,7 @@ def _was_written(before: Look, after: Look) -> bool:
     return old.mtime_ns != new.mtime_ns and before.ctime_ns <= new.mtime_ns <= after.ctime_ns
 
 
-def _age_s(look: Look, now_ns: int) -> float:
+def age_s(look: Look, now_ns: int) -> float:
     """Return the seconds since the file's last change by its own times.
 
     A time in the future is somebody's wrong clock: a future mtime is left out, a future ctime makes the age negative,
