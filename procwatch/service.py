@@ -26,6 +26,7 @@ from procwatch.dispatch.ledger_open import open_ledger
 from procwatch.dispatch.loop import Loop
 from procwatch.dispatch.registry import Registry
 from procwatch.errors import EXIT_INTERRUPTED, ProcwatchError
+from procwatch.heartbeat import Heartbeat, status_line
 from procwatch.intake.lock import lock_folder
 from procwatch.model import InboxSpec
 from procwatch.observe.log import Log
@@ -65,7 +66,6 @@ class Service:
         self._began_s = time.monotonic()
         self._stop_reason = ""
         self._deadline_s = 0.0
-        self._watchdog_due_s = 0.0
         self.ready = False
         self.first_worker = False
         self._reloader = Reloader(target=self, post=self._loop.post)
@@ -243,6 +243,13 @@ class Service:
             backlog=self._backlog, registry=self._registry, room=events, check=inbox_problem
         )
         self._pool = _make_pool(settings, self._loop, events)
+        self._heartbeat = Heartbeat(
+            notifier=self._notifier,
+            journal=self._journal,
+            pool=self._pool,
+            status=self._status_line,
+            timeout_s=lambda: self.settings.pool.timeout_s,
+        )
         self._reporting = Reporting(
             settings=settings,
             loop=self._loop,
@@ -332,13 +339,13 @@ class Service:
             self._check_ready()
         if self._stop_reason:
             again_s = self._check_stopped(now_s, again_s)
-        self._feed_watchdog(now_s)
+        beat_s = self._heartbeat.beat(now_s, stopping=self.is_stopping)
         self._panel.turn(now_s, self._state)
         self._reporting.turn(now_s)
         self._log_owner.flush()
         if self._on_turn is not None:
             self._on_turn(self)
-        return again_s
+        return min((due_s for due_s in (again_s, beat_s) if due_s is not None), default=None)
 
     @property
     def _state(self) -> str:
@@ -358,11 +365,17 @@ class Service:
             self._loop.stop()
         return self._deadline_s if again_s is None else min(again_s, self._deadline_s)
 
-    def _feed_watchdog(self, now_s: float) -> None:
-        interval_s = self._notifier.watchdog_interval_s()
-        if interval_s is not None and now_s >= self._watchdog_due_s:
-            self._notifier.watchdog()
-            self._watchdog_due_s = now_s + interval_s / 2
+    def _status_line(self, now_s: float) -> str:
+        names = list(self._inboxes)
+        oldest = [queued_s for name in names if (queued_s := self._backlog.oldest_queued_s(name)) is not None]
+        unwatched = [name for name in names if not self._inboxes[name].watch.is_watched]
+        return status_line(
+            waiting=self._dispatcher.waiting,
+            oldest_s=now_s - min(oldest) if oldest else None,
+            running=self._dispatcher.running,
+            failed_today=sum(self._registry.tally.today(name)[1] for name in names),
+            trouble=f"not watched: {', '.join(unwatched)}" if unwatched and self.ready else "",
+        )
 
     @contextlib.contextmanager
     def _signals(self) -> Any:

@@ -38,6 +38,7 @@ class Journal:
         self._db = ledger._db  # noqa: SLF001 (the journal is the ledger's transaction half)
         self._queue: queue.SimpleQueue[_Write | None] = queue.SimpleQueue()
         self._synchronous = ""
+        self._busy_since_s: float | None = None
         self.commits = 0
         self.commit_s = 0.0  # seconds spent in commits, for metrics
         self._thread = threading.Thread(target=self._work, name="procwatch-journal", daemon=True)
@@ -74,7 +75,14 @@ class Journal:
                     more = self._queue.get_nowait()
                     closing = more is None
                     batch += [] if more is None else [more]
+            self._busy_since_s = time.monotonic()
             self._commit(batch)
+            self._busy_since_s = None
+
+    def busy_s(self, now_s: float) -> float:
+        """Return for how long the thread has been at its present batch; monotonic seconds."""
+        since_s = self._busy_since_s
+        return 0.0 if since_s is None else now_s - since_s
 
     def _commit(self, batch: list[_Write]) -> None:
         """Commit the batch; if one write of it fails, each gets a transaction of its own, so only that one fails."""
