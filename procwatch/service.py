@@ -4,6 +4,7 @@ import contextlib
 import os
 import platform
 import signal
+import sqlite3
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -25,7 +26,7 @@ from procwatch.dispatch.ledger import LEDGER_NAME, LedgerReader
 from procwatch.dispatch.ledger_open import open_ledger
 from procwatch.dispatch.loop import Loop
 from procwatch.dispatch.registry import Registry
-from procwatch.errors import EXIT_INTERRUPTED, ProcwatchError
+from procwatch.errors import EXIT_INTERRUPTED, NoInboxError, ProcwatchError
 from procwatch.heartbeat import Heartbeat, status_line
 from procwatch.intake.lock import lock_folder
 from procwatch.model import InboxSpec
@@ -233,9 +234,16 @@ class Service:
         """Wire every room; nothing runs yet."""
         settings = self.settings
         ledger_path = os.path.join(settings.state_dir, LEDGER_NAME)
-        ledger = open_ledger(ledger_path, self._tell_reset)
-        last, boot = ledger.last_run(), _boot_id()
-        ledger.begin_run(boot, os.getpid())
+        boot = _boot_id()
+        try:
+            ledger = open_ledger(ledger_path, self._tell_reset)
+            last = ledger.last_run()
+            ledger.begin_run(boot, os.getpid())
+        except (OSError, sqlite3.OperationalError) as error:
+            raise NoInboxError(
+                f"cannot keep state in {settings.state_dir}: {error}",
+                hint="make room on its disk, or name another folder as [state] dir",
+            ) from None
         self._journal = Journal(ledger)
         events = ServiceEvents(self._log, self._loop.post, self)
         self._backlog = Backlog()

@@ -20,11 +20,11 @@ from procwatch.dispatch.backlog import Backlog
 from procwatch.dispatch.endings import Endings
 from procwatch.dispatch.inbox_runtime import InboxRuntime
 from procwatch.dispatch.job import Job
-from procwatch.dispatch.journal import Journal
+from procwatch.dispatch.journal import Journal, as_os_error
 from procwatch.dispatch.large import LargeJobs
 from procwatch.dispatch.ledger import Known
 from procwatch.dispatch.loop import Loop
-from procwatch.dispatch.publishing import STAGING, as_os_error
+from procwatch.dispatch.publishing import STAGING
 from procwatch.dispatch.registry import Registry
 from procwatch.dispatch.retry import MAX_DAEMON_DEATHS, after_death
 from procwatch.intake.settle import Cause, Ready, Settling, merge_causes
@@ -267,7 +267,7 @@ class Dispatcher:
         if error is not None:
             job.attempt -= 1
             self._backlog.add(job)
-            self._endings.pause_for(self._inboxes[job.inbox], as_os_error(error))  # type: ignore[arg-type]
+            self._endings.pause_for(self._inboxes[job.inbox], as_os_error(error), stage="ledger")
         elif self.stopping or self._pool.idle == 0:  # its worker died meanwhile
             job.attempt -= 1
             self._requeue(job)

@@ -12,10 +12,10 @@ from typing import Final
 
 from procwatch.delivery.fsops import FsOps, NotPlainFileError, bars_folder
 from procwatch.delivery.naming import alternatives, around_files, error_name
-from procwatch.dispatch.journal import Journal
+from procwatch.dispatch.journal import Journal, as_os_error
 from procwatch.dispatch.ledger import Ledger
 from procwatch.dispatch.orders import UNKNOWN_INODE, Disposed, DisposeOrder, FailOrder, Results
-from procwatch.dispatch.publishing import as_os_error, error_report, file_digest, inbox_away
+from procwatch.dispatch.publishing import error_report, file_digest, inbox_away
 from procwatch.intake.look import take_look
 from procwatch.model import Fingerprint, Identity, InboxSpec, Original
 
@@ -37,6 +37,7 @@ class Disposer:
     ) -> None:
         self._spec = spec
         self._is_there = is_there
+        self._uncommitted: dict[str, Disposed] = {}  # done to the file, not yet in the ledger
         self._fs = fs
         self._journal = journal
         self._post = post
@@ -74,7 +75,7 @@ class Disposer:
         results = []
         for order in orders:
             try:
-                results.append(self._dispose_one(order))
+                results.append(self._uncommitted.get(order.job) or self._dispose_one(order))
             except (
                 NotPlainFileError
             ):  # swapped for a link or a pipe after we looked: not the job's file any more
@@ -235,11 +236,13 @@ class Disposer:
         if ended:
             try:
                 self._journal.call(partial(_record, ended=ended), point="ledger.disposed")
-            except Exception as error:  # noqa: BLE001 (the file is where it should be; recovery will notice)
+            except Exception as error:  # noqa: BLE001 (the ledger's disk is full or gone)
                 for what in ended:
+                    self._uncommitted[what.job] = what
                     self._post(self._results.trouble, what.job, "ledger", as_os_error(error))
-                return
+                results = [what for what in results if what.result == "touched"]
         for what in results:
+            self._uncommitted.pop(what.job, None)
             self._post(self._results.disposed, what)
 
 

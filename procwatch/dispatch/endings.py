@@ -3,28 +3,38 @@
 Loop thread only. The finishing lanes do the work and post their results here.
 """
 
-import errno
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from functools import partial
 from typing import Any, Final, Protocol
 
 from structlog.typing import FilteringBoundLogger
 
 from procwatch.dispatch import lines
-from procwatch.dispatch.inbox_runtime import InboxRuntime
+from procwatch.dispatch.inbox_runtime import InboxRuntime, Order
 from procwatch.dispatch.job import Job
 from procwatch.dispatch.journal import Journal
 from procwatch.dispatch.ledger import Known
 from procwatch.dispatch.loop import Loop
-from procwatch.dispatch.orders import UNKNOWN_INODE, Disposal, Disposed, DisposeOrder, FailOrder, PublishOrder
+from procwatch.dispatch.orders import (
+    UNKNOWN_INODE,
+    Disposal,
+    Disposed,
+    DisposeOrder,
+    FailOrder,
+    PublishOrder,
+    Stage,
+)
 from procwatch.dispatch.registry import Registry
-from procwatch.dispatch.retry import pause_s
+from procwatch.dispatch.trouble import Trouble
 from procwatch.intake.settle import Cause
 from procwatch.model import Fingerprint, Rendered, State
 from procwatch.pool.ports import Report
 
 #: A staged file that is gone is rendered again; one that is gone this often is somebody's doing.
 _MAX_RELOSSES: Final = 3
+_LOGGED_AGAIN_S: Final = 5.0
 
 
 class Requeue(Protocol):
@@ -55,8 +65,9 @@ class Endings:
         self._registry = registry
         self._inboxes = inboxes
         self._log = log
-        self._pause = pause
-        self._resume = resume
+        self._trouble = Trouble(
+            loop=loop, registry=registry, log=log, pause=pause, resume=resume, again=self._again
+        )
         self._on_ended = on_ended
         self._logged: list[str] = []
         self._publishing: dict[str, PublishOrder] = {}
@@ -167,7 +178,16 @@ class Endings:
         """Once a tick: remember which lines are written."""
         if self._logged:
             batch, self._logged = self._logged, []
-            self._journal.submit(lambda ledger: ledger.logged(batch), point="ledger.logged")
+            future = self._journal.submit(lambda ledger: ledger.logged(batch), point="ledger.logged")
+            future.add_done_callback(partial(self._loop.post, self._noted, batch))
+
+    def _noted(self, batch: list[str], future: "Future[None]") -> None:
+        """What could not be remembered is tried again, or a restart would write these lines a second time."""
+        if future.exception() is not None:
+            self._loop.call_later(_LOGGED_AGAIN_S, self._note_again, batch)
+
+    def _note_again(self, batch: list[str]) -> None:
+        self._logged += batch
 
     # -- what the lanes report --------------------------------------------------------------------
 
@@ -186,7 +206,7 @@ class Endings:
         self._logged.append(job)
         runtime = self._inboxes[here.inbox]
         runtime.clean(order.staging)
-        self._well(runtime)
+        self._trouble.over_if(runtime, "render", "publish", "ledger")
         self._dispose_when_removable(here)
 
     def unpublished(self, job: str, code: str, reason: str) -> None:
@@ -212,6 +232,7 @@ class Endings:
         assert here is not None
         self._registry.end(job)
         self._registry.count_failed(line)
+        self._trouble.over_if(self._inboxes[here.inbox], "ledger")
         self._log.error("job.failed", **line)
         self._on_ended("job.failed", line)
         self._logged.append(job)
@@ -223,7 +244,7 @@ class Endings:
         if here is None:  # its inbox was retired meanwhile
             return
         runtime = self._inboxes[here.inbox]
-        self._well(runtime)
+        self._trouble.over_if(runtime, "dispose", "ledger")
         if what.result == "touched":
             assert what.fingerprint is not None
             here.fingerprint, here.ctime_ns = what.fingerprint, what.ctime_ns
@@ -239,16 +260,26 @@ class Endings:
         elif here.touched is not None:
             runtime.arrivals.look(here.path, here.touched)
 
-    def trouble(self, job: str, stage: str, error: OSError) -> None:
+    def trouble(self, job: str, stage: Stage, error: OSError) -> None:
         """The output side, or the ledger, refuses: nobody's fault in the inbox. Wait and try again."""
         here = self._registry.get(job)
-        assert here is not None
+        if here is None:  # its inbox was retired meanwhile
+            return
         runtime = self._inboxes[here.inbox]
         parked = self._publishing.get(job) if stage in ("publish", "ledger") else None
         order = parked or self._disposing.pop(job, None) or self._failing.get(job)
         if order is not None:
             runtime.parked.append(order)
-        self.pause_for(runtime, error)
+        self._trouble.met(runtime, stage, error)
+
+    def pause_for(self, runtime: InboxRuntime, error: OSError, *, stage: Stage = "render") -> None:
+        """A job of the inbox could not run for reasons that are not its own; the caller has put it back."""
+        self._trouble.met(runtime, stage, error)
+
+    def _again(self, runtime: InboxRuntime, order: Order) -> None:
+        if isinstance(order, DisposeOrder):
+            self._disposing[order.job] = order
+        runtime.order(order)
 
     # -- disposal ---------------------------------------------------------------------------------
 
@@ -286,49 +317,6 @@ class Endings:
             original=str(what.original),
             reason=f"{'failed' if failed else 'done'}, but it cannot be removed from the inbox: {what.problem}",
             hint=f"make its folder writable for procwatch (chmod g+w, or setfacl) below {folder}",
-        )
-
-    # -- trouble ----------------------------------------------------------------------------------
-
-    def pause_for(self, runtime: InboxRuntime, error: OSError) -> None:
-        """Pause the inbox and try again later, each time after a longer wait."""
-        name = errno.errorcode.get(error.errno or 0, "error")
-        runtime.failures += 1
-        self._pause(runtime)
-        runtime.trouble = f"{name}: {error.strerror or error}"
-        if runtime.paused_since_s is None:
-            runtime.paused_since_s = self._loop.clock()
-            self._log.warning(
-                "intake.paused",
-                inbox=runtime.spec.name,
-                error=name,
-                reason=error.strerror or str(error),
-                hint="files stay in the inbox; work goes on by itself when the trouble is over",
-            )
-            self._loop.call_later(pause_s(runtime.failures), self._try_again, runtime)
-            runtime.retry_due = True
-        elif not runtime.retry_due:
-            runtime.retry_due = True
-            self._loop.call_later(pause_s(runtime.failures), self._try_again, runtime)
-
-    def _try_again(self, runtime: InboxRuntime) -> None:
-        runtime.retry_due = False
-        parked, runtime.parked = runtime.parked, []
-        for order in parked:
-            if isinstance(order, DisposeOrder):
-                self._disposing[order.job] = order
-            runtime.order(order)
-        self._resume(runtime)
-
-    def _well(self, runtime: InboxRuntime) -> None:
-        """An effect on the output side succeeded."""
-        if runtime.paused_since_s is None or runtime.retry_due:
-            return
-        seconds = self._loop.clock() - runtime.paused_since_s
-        runtime.paused_since_s, runtime.failures = None, 0
-        self._resume(runtime)
-        self._log.info(
-            "intake.resumed", inbox=runtime.spec.name, reason="the trouble is over", seconds=round(seconds, 3)
         )
 
 

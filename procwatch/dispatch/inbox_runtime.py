@@ -15,12 +15,12 @@ from procwatch.delivery.fsops import FsOps
 from procwatch.dispatch.arrivals import Arrivals, Sink
 from procwatch.dispatch.disposing import Disposer
 from procwatch.dispatch.job import RecipePlan
-from procwatch.dispatch.journal import Journal
+from procwatch.dispatch.journal import Journal, as_os_error
 from procwatch.dispatch.lane import Lane
 from procwatch.dispatch.ledger import LedgerReader
 from procwatch.dispatch.loop import Loop, Timer
 from procwatch.dispatch.orders import DisposeOrder, FailOrder, PublishOrder, Recovered, Results
-from procwatch.dispatch.publishing import Publisher, as_os_error
+from procwatch.dispatch.publishing import Publisher
 from procwatch.dispatch.recovery import Recovery
 from procwatch.dispatch.retry import pause_s
 from procwatch.intake.door import Door
@@ -107,10 +107,12 @@ class InboxRuntime:
         self.scans = 0  # finished passes over the whole inbox
         self.installed = False  # the watch was tried at least once
         self.is_full = False  # enough of it is in memory: scans pause
-        self.failures = 0  # output trouble in a row
+        self.failures = 0  # rounds of output trouble in a row
         self.parked: list[Order] = []  # orders that wait for the output side to get well
         self.paused_since_s: float | None = None
-        self.trouble = ""  # what paused it last, for people
+        self.resumed_s = float("-inf")  # when the last trouble was over
+        self.refusing: set[str] = set()  # what refused and has not succeeded since
+        self.trouble = ""  # what paused it, for people
         self.retry_due = False
 
     def start(self, trouble: str = "") -> None:

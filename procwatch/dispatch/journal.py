@@ -6,6 +6,7 @@ against 0.03 ms. NORMAL loses at most the newest "attempt started" in a power cu
 """
 
 import contextlib
+import errno
 import queue
 import sqlite3
 import threading
@@ -13,13 +14,21 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from procwatch import faults
 from procwatch.dispatch.ledger import Ledger
 
 T = TypeVar("T")
 _MAX_BATCH = 500
+_ERRNO: Final = {
+    sqlite3.SQLITE_FULL: errno.ENOSPC,
+    sqlite3.SQLITE_READONLY: errno.EROFS,
+    sqlite3.SQLITE_IOERR: errno.EIO,
+    sqlite3.SQLITE_BUSY: errno.EBUSY,
+    sqlite3.SQLITE_CANTOPEN: errno.ENOENT,
+}
+_PRIMARY_CODE: Final = 0xFF  # extended result codes carry the primary one in their lowest byte
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +56,10 @@ class Journal:
     def submit(
         self, operation: Callable[[Ledger], T], *, durable: bool = False, point: str | None = None
     ) -> "Future[T]":
-        """Queue a write; the future ends when it is committed. Its callbacks run on the journal's thread."""
+        """Queue a write; the future ends when it is committed. Its callbacks run on the journal's thread.
+
+        What the ledger's disk refuses is an OSError, as from any other file.
+        """
         future: Future[T] = Future()
         self._queue.put(_Write(operation, durable, point, future))
         return future
@@ -93,7 +105,8 @@ class Journal:
                 for write in batch:
                     self._commit([write])
             else:
-                batch[0].future.set_exception(error)
+                trouble = as_os_error(error) if isinstance(error, sqlite3.OperationalError) else error
+                batch[0].future.set_exception(trouble)
             return
         for write, result in zip(batch, results, strict=True):
             write.future.set_result(result)
@@ -120,3 +133,11 @@ class Journal:
         if level != self._synchronous:
             self._db.execute(f"PRAGMA synchronous = {level}")
             self._synchronous = level
+
+
+def as_os_error(error: BaseException) -> OSError:
+    """Return the error as an OSError; SQLite tells of a full disk by exceptions of its own."""
+    if isinstance(error, OSError):
+        return error
+    code = getattr(error, "sqlite_errorcode", 0) & _PRIMARY_CODE
+    return OSError(_ERRNO.get(code, errno.EIO), f"the ledger: {error}")

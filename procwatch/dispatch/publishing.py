@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from procwatch.delivery.fsops import FsOps, NotPlainFileError, bars_folder
 from procwatch.delivery.naming import alternatives, around_files, collision_key, plan_names
-from procwatch.dispatch.journal import Journal
+from procwatch.dispatch.journal import Journal, as_os_error
 from procwatch.dispatch.ledger import Ledger, LedgerReader, NameTakenError, Rendition
 from procwatch.dispatch.orders import PublishOrder, Results
 from procwatch.fdopen import open_beneath
@@ -362,11 +362,6 @@ def _folders(rendition: Rendition) -> list[str]:
 def inbox_away(path: str) -> OSError:
     """Return the error for a file that is missing because the whole inbox is (unmounted, renamed): it may be back."""
     return OSError(errno.ESTALE, "the inbox is not there", path)
-
-
-def as_os_error(error: Exception) -> OSError:
-    """Return the error as an OSError; SQLite reports a full disk by its own exceptions."""
-    return error if isinstance(error, OSError) else OSError(None, f"{type(error).__name__}: {error}")
 
 
 def file_digest(root: str, path: str) -> str | None:

@@ -12,7 +12,7 @@ MAX_WORKER_DEATHS: Final = 2
 MAX_DAEMON_DEATHS: Final = 3
 #: Trouble of the output side: first wait, and the longest.
 _PAUSE_S: Final = 1.0
-_PAUSE_MAX_S: Final = 60.0
+PAUSE_MAX_S: Final = 60.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -48,4 +48,4 @@ def after_death(death: Death, *, deaths: int, timeout_s: float) -> Verdict:
 def pause_s(failures: int, jitter: float | None = None) -> float:
     """Return how long to wait after the n-th failure in a row (from 1): doubling, bounded, ±20 % of jitter."""
     factor = random.uniform(0.8, 1.2) if jitter is None else jitter  # noqa: S311 (spreads retries, no secret)
-    return min(_PAUSE_S * 2.0 ** min(failures - 1, 10), _PAUSE_MAX_S) * factor
+    return min(_PAUSE_S * 2.0 ** min(failures - 1, 10), PAUSE_MAX_S) * factor

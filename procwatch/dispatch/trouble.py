@@ -1,0 +1,89 @@
+"""Trouble of the output side and of the ledger: the inbox pauses, tries again ever less often, and goes on by itself.
+
+Nobody in the inbox is to blame for a full disk, so nothing is charged. Loop thread only.
+"""
+
+import errno
+from collections.abc import Callable
+
+from structlog.typing import FilteringBoundLogger
+
+from procwatch.dispatch.inbox_runtime import InboxRuntime, Order
+from procwatch.dispatch.loop import Loop
+from procwatch.dispatch.orders import Stage
+from procwatch.dispatch.registry import Registry
+from procwatch.dispatch.retry import PAUSE_MAX_S, pause_s
+
+
+class Trouble:
+    """What refuses, for each inbox, and when it is tried again. The figures are the runtime's own."""
+
+    def __init__(
+        self,
+        *,
+        loop: Loop,
+        registry: Registry,
+        log: FilteringBoundLogger,
+        pause: Callable[[InboxRuntime], None],
+        resume: Callable[[InboxRuntime], None],
+        again: Callable[[InboxRuntime, Order], None],
+    ) -> None:
+        """Take what pauses and resumes the start of jobs, and what has one order carried out again."""
+        self._loop = loop
+        self._registry = registry
+        self._log = log
+        self._pause = pause
+        self._resume = resume
+        self._again = again
+
+    def met(self, runtime: InboxRuntime, stage: Stage, error: OSError) -> None:
+        """Something refused: start no job of the inbox until it is tried again, each time after a longer wait."""
+        name = errno.errorcode.get(error.errno or 0, "error")
+        runtime.trouble = f"{name}: {error.strerror or error}"
+        runtime.refusing.add(stage)
+        self._pause(runtime)
+        if runtime.paused_since_s is None:
+            self._begin(runtime, name, error)
+        if not runtime.retry_due:  # of the many that refuse in one round, one counts
+            runtime.retry_due = True
+            runtime.failures += 1
+            self._loop.call_later(pause_s(runtime.failures), self._try_again, runtime)
+
+    def over_if(self, runtime: InboxRuntime, *stages: Stage) -> None:
+        """Something of these stages succeeded: when that is all that refused, the trouble is over."""
+        if runtime.paused_since_s is None or runtime.retry_due:
+            return
+        runtime.refusing.difference_update(stages)
+        if not runtime.refusing:
+            self._end(runtime, "the trouble is over")
+
+    def _begin(self, runtime: InboxRuntime, name: str, error: OSError) -> None:
+        now_s = runtime.paused_since_s = self._loop.clock()
+        if now_s - runtime.resumed_s > PAUSE_MAX_S:
+            runtime.failures = 0  # else it is the same trouble still: small files fit where large ones do not
+        self._log.warning(
+            "intake.paused",
+            inbox=runtime.spec.name,
+            error=name,
+            reason=error.strerror or str(error),
+            hint="files stay in the inbox; work goes on by itself when the trouble is over",
+        )
+
+    def _try_again(self, runtime: InboxRuntime) -> None:
+        runtime.retry_due = False
+        parked, runtime.parked = runtime.parked, []
+        for order in parked:
+            self._again(runtime, order)
+        self._resume(runtime)
+        inbox = runtime.spec.name
+        if not parked and not any(job.inbox == inbox for job in self._registry.jobs()):
+            self._end(runtime, "nothing waits for it any more")
+
+    def _end(self, runtime: InboxRuntime, reason: str) -> None:
+        now_s = self._loop.clock()
+        assert runtime.paused_since_s is not None
+        seconds = now_s - runtime.paused_since_s
+        runtime.paused_since_s, runtime.resumed_s, runtime.trouble = None, now_s, ""
+        runtime.refusing.clear()
+        self._resume(runtime)
+        self._log.info("intake.resumed", inbox=runtime.spec.name, reason=reason, seconds=round(seconds, 3))
