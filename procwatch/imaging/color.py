@@ -28,7 +28,18 @@ def to_resampleable(image: Image.Image) -> Image.Image:
         return image
     if mode in _CONVERTERS:
         return _CONVERTERS[mode](image)
-    return image.convert("RGBA" if image.has_transparency_data else "RGB")
+    return image.convert("RGBA" if may_be_transparent(image) else "RGB")
+
+
+def may_be_transparent(image: Image.Image) -> bool:
+    """Say whether there is an alpha channel, key or palette, by what the header says.
+
+    As Image.has_transparency_data, which asserts that a picture with palette colours has a palette: a damaged PNG
+    has none.
+    """
+    if "transparency" in image.info or image.mode in {"LA", "La", "PA", "RGBA", "RGBa"}:
+        return True
+    return image.mode == "P" and image.palette is not None and image.palette.mode.endswith("A")
 
 
 def _key_to_alpha(image: Image.Image) -> Image.Image:

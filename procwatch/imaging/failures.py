@@ -64,7 +64,9 @@ def _why_refused(source: BinaryIO, kind: str) -> ImageError:
     source.seek(0)
     factory = Image.OPEN[kind][0]
     try:
-        factory(source, "")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            factory(source, "")
     except Exception as error:  # noqa: BLE001 (the reason is all that is wanted)
         return classified(error, kind=kind)
     return ImageError("truncated", f"the {kind} data is damaged")

@@ -11,7 +11,7 @@ from procwatch.errors import ImageError
 from procwatch.imaging import memory, sniff
 from procwatch.imaging import plan as planner
 from procwatch.imaging.codecs import Codec, codec_for
-from procwatch.imaging.color import drop_opaque_alpha, to_resampleable, to_srgb
+from procwatch.imaging.color import drop_opaque_alpha, may_be_transparent, to_resampleable, to_srgb
 from procwatch.imaging.decode import Header, load_pixels, load_plugins, open_header
 from procwatch.imaging.encode import encode
 from procwatch.imaging.estimate import READ_WHOLE, Source, estimate_bytes
@@ -119,7 +119,7 @@ def _needed_bytes(header: Header, source: BinaryIO, recipe: Recipe, plan: planne
         format=header.format,
         mode=image.mode,
         size=header.size,
-        has_alpha=image.has_transparency_data,
+        has_alpha=may_be_transparent(image),
         is_progressive=bool(image.info.get("progressive")),
         file_bytes=file_bytes,
     )
