@@ -24,7 +24,9 @@ class Command(NamedTuple):
 COMMANDS: Final[dict[str, Command]] = {
     "run": Command("procwatch.cli.run", "watch the inboxes until stopped", "procwatch run ~/pictures"),
     "once": Command("procwatch.cli.once", "process what is there, then end", "procwatch once ~/pictures"),
-    "status": Command("procwatch.cli.status", "show what a daemon does right now", "procwatch status --watch"),
+    "status": Command(
+        "procwatch.cli.status", "show what a daemon does right now", "procwatch status --watch"
+    ),
     "logs": Command("procwatch.cli.logs", "read and follow the log", "procwatch logs -f --failed"),
     "explain": Command(
         "procwatch.cli.explain", "say why a file is not done, or how it ended", "procwatch explain a.jpg"
@@ -43,6 +45,7 @@ COMMANDS: Final[dict[str, Command]] = {
     "check": Command(
         "procwatch.cli.check", "validate and show the configuration", "procwatch check -c my.toml"
     ),
+    "bench": Command("procwatch.cli.bench", "find out how many workers to set", "procwatch bench ~/photos"),
     "init": Command("procwatch.cli.init", "write an annotated procwatch.toml", "procwatch init ~/pictures"),
     "unit": Command(
         "procwatch.cli.unit", "install or print the systemd unit", "procwatch unit --print -c my.toml"

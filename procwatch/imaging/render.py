@@ -35,12 +35,17 @@ def render(
     staging: str,
     *,
     admit: Callable[[int], None] = lambda needed_bytes: None,
+    stage: Callable[[str], None] = lambda name: None,
+    resampler: Resampler | None = None,
 ) -> Rendered:
     """Make every output of the recipe in the folder `staging`, named by the output's index: "0.jpg", "1.webp".
 
     `admit` gets the bytes that it will take, before anything is decoded, and may raise to prevent it.
+    `stage` is told what begins: decode, transform, encode, write. `resampler` is for callers with threads: the
+    process's own must not be used by two at a time.
     Raises ImageError for what is wrong with the file, and OSError, untouched, for what is wrong with the folder.
     """
+    stage("decode")
     try:
         opening_bytes = _opening_bytes(source, recipe, limits)
         if opening_bytes:
@@ -50,7 +55,9 @@ def render(
         raise ImageError("out-of-memory", "opening needed more memory than a worker may use") from None
     with header.image:
         try:
-            return _render(header, source, recipe, limits, staging, admit=admit)
+            return _render(
+                header, source, recipe, limits, staging, admit=admit, stage=stage, resampler=resampler
+            )
         except MemoryError:
             raise ImageError("out-of-memory", "rendering needed more memory than a worker may use") from None
 
@@ -63,11 +70,14 @@ def _render(
     staging: str,
     *,
     admit: Callable[[int], None],
+    stage: Callable[[str], None],
+    resampler: Resampler | None,
 ) -> Rendered:
     plan = planner.plan(recipe.outputs, header.size, can_draft=header.format in {"JPEG", "MPO"})
     admit(_needed_bytes(header, source, recipe, plan))
     scale = load_pixels(header, source, recipe.formats, limits, draft=plan.draft)
-    work = _Work(header, _resampleable(header), scale, resampler_for(recipe.resampler))
+    stage("transform")
+    work = _Work(header, _resampleable(header), scale, resampler or resampler_for(recipe.resampler))
     pictures: dict[int, Image.Image] = {}
     staged: dict[int, Staged] = {}
     geometries = {task.index: task.geometry for task in plan.tasks}
@@ -80,7 +90,9 @@ def _render(
         picture = drop_opaque_alpha(picture)  # a part of a transparent picture may be opaque
         pictures[task.index] = picture
         output = recipe.outputs[task.index]
-        staged[task.index] = _stage(_rest(picture, task.rest, work.resampler), task.index, output, staging)
+        finished = _rest(picture, task.rest, work.resampler)
+        staged[task.index] = _stage(finished, task.index, output, staging, stage)
+        stage("transform")
     return Rendered(
         renditions=tuple(staged[index] for index in sorted(staged)),
         width=header.size[0],
@@ -180,10 +192,14 @@ def _rest(picture: Image.Image, steps: Iterable[Step], resampler: Resampler) -> 
     return picture
 
 
-def _stage(picture: Image.Image, index: int, output: Output, staging: str) -> Staged:
+def _stage(
+    picture: Image.Image, index: int, output: Output, staging: str, stage: Callable[[str], None]
+) -> Staged:
     codec: Codec = codec_for(output.format, has_alpha=picture.mode == "RGBA", size=picture.size)
     name = f"{index}.{codec.ext}"
+    stage("encode")
     data = encode(picture, output, codec)
+    stage("write")
     return Staged(
         output=output.name,
         file=name,
