@@ -354,6 +354,7 @@ class Dispatcher:
             )
         elif code == "not-readable" and job.refusals + 1 < _MAX_REFUSALS:
             job.refusals += 1
+            runtime.clean(staging)  # a medium that fails in the middle of a file leaves a folder there
             self.settle_again(job, error=code, reason=reason, after_s=runtime.spec.settle_s)
         else:
             self._endings.fail(job, code, reason, report=report, staging=staging)

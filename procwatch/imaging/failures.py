@@ -1,6 +1,7 @@
 """Failures: everything that Pillow and its plug-ins raise or warn of, mapped to the stable codes of failed files."""
 
 import contextlib
+import errno
 import os
 import re
 import warnings
@@ -80,6 +81,8 @@ _UNSUPPORTED_WORDS: Final = (
     "not implemented",
     "unhandled",
 )
+#: lseek(2) to an offset that only a damaged file names: before its beginning, or beyond what a file can have.
+_BAD_OFFSETS: Final = frozenset({errno.EINVAL, errno.EOVERFLOW})
 _LIMIT_WORDS: Final = ("too large", "too much memory", "max_text", "exceeds limit")
 
 
@@ -89,7 +92,7 @@ def classified(error: Exception, *, kind: str = "") -> ImageError:
     reason = f"{kind}: {text}" if kind else text
     if isinstance(error, MemoryError):
         return ImageError("out-of-memory", "decoding needed more memory than a worker may use")
-    if isinstance(error, OSError) and error.errno is not None:
+    if isinstance(error, OSError) and error.errno is not None and error.errno not in _BAD_OFFSETS:
         return ImageError("not-readable", f"reading failed: {os.strerror(error.errno)}")
     lowered = text.lower()
     if any(word in lowered for word in _LIMIT_WORDS):
