@@ -39,6 +39,7 @@ FORESEEN: Mapping[str, set[str]] = {
     "TypeError": {"truncated"},
     "EOFError": {"truncated"},
     "OverflowError": {"truncated"},
+    "ZeroDivisionError": {"truncated"},
     "error": {"truncated"},  # struct.error, zlib.error
     "MemoryError": {"out-of-memory"},
 }  # fmt: skip
