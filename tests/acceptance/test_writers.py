@@ -92,22 +92,71 @@ def test_twenty_chunks_with_pauses_shorter_than_settle(
         judge(places, oracle, daemon, sent)
 
 
+def in_chunks(path: Path, data: bytes) -> None:
+    """Written from the front."""
+    with path.open("wb", buffering=0) as file:
+        for chunk in chunks(data, 3):
+            file.write(chunk)
+            time.sleep(LONGER_S)
+        assert_nothing_published(path)
+
+
+def preallocated(path: Path, data: bytes) -> None:
+    """Full size from the first moment, the end and its trailer first."""
+    file = os.open(path, os.O_WRONLY | os.O_CREAT)
+    os.posix_fallocate(file, 0, len(data))
+    third = len(data) // 3
+    for start in (2 * third, 0, third):
+        os.pwrite(file, data[start : start + third + 2], start)
+        time.sleep(LONGER_S)
+    assert_nothing_published(path)
+    os.close(file)
+
+
+def sparse(path: Path, data: bytes) -> None:
+    """As above, with a hole instead of room on the disk."""
+    file = os.open(path, os.O_WRONLY | os.O_CREAT)
+    os.ftruncate(file, len(data))
+    half = len(data) // 2
+    os.pwrite(file, data[half:], half)
+    time.sleep(LONGER_S)
+    os.pwrite(file, data[:half], 0)
+    assert_nothing_published(path)
+    os.close(file)
+
+
+def mapped(path: Path, data: bytes) -> None:
+    """Through a mapping that outlives the descriptor: for the kernel the file is open as long."""
+    file = os.open(path, os.O_RDWR | os.O_CREAT)
+    os.ftruncate(file, len(data))
+    with mmap.mmap(file, len(data)) as memory:
+        os.close(file)
+        memory[len(data) // 2 :] = data[len(data) // 2 :]
+        time.sleep(LONGER_S)
+        memory[: len(data) // 2] = data[: len(data) // 2]
+        assert_nothing_published(path)
+
+
+def assert_nothing_published(path: Path) -> None:
+    folder = path.parents[2] / "outbox" / path.parent.name
+    assert not list(folder.glob(f"{path.stem}-*")), f"{path} was published early"
+
+
 def test_pauses_longer_than_settle_while_the_file_is_open(
     places: Places, oracle: Oracle, tmp_path: Path
 ) -> None:
     """A writer that has not closed it is not done, however long it pauses below `incomplete_after`."""
-    sent = contents(oracle)
+    writers = {write.__name__: write for write in (in_chunks, preallocated, sparse, mapped)}
+    sent = {
+        f"{writer}/{name}": oracle.expect(f"{writer}/{name}", picture_of(kind, 10 * number))
+        for number, writer in enumerate(writers)
+        for name, kind in KINDS.items()
+    }
     config = places.write_config(inbox=SHORT)
-
-    def write(name: str) -> None:
-        with (places.inbox / name).open("wb", buffering=0) as file:
-            for chunk in chunks(sent[name], 3):
-                file.write(chunk)
-                time.sleep(LONGER_S)
-            assert not files_below(places.outbox), "published early"
-
+    for writer in writers:
+        (places.inbox / writer).mkdir()
     with Daemon("-c", config, cwd=tmp_path) as daemon:
-        all_at_once(write, sent)
+        all_at_once(lambda name: writers[name.partition("/")[0]](places.inbox / name, sent[name]), sent)
         judge(places, oracle, daemon, sent)
         assert not logs.select(daemon.lines(), "job.retrying"), "nobody even tried"
 
@@ -127,58 +176,6 @@ def test_a_writer_that_began_before_the_daemon(places: Places, oracle: Oracle, t
         for name, file in files.items():
             file.write(sent[name][len(sent[name]) // 2 :])
             file.close()
-        judge(places, oracle, daemon, sent)
-
-
-# --- preallocated ---
-
-
-def _fallocate(file: int, size: int) -> None:
-    os.posix_fallocate(file, 0, size)
-
-
-@pytest.mark.parametrize("allocate", [_fallocate, os.ftruncate], ids=["fallocate", "ftruncate"])
-def test_preallocated_with_the_trailer_first_then_filled(
-    allocate: Callable[[int, int], None], places: Places, oracle: Oracle, tmp_path: Path
-) -> None:
-    """Full size and the right end from the first moment, and long pauses: what counts is that it is still open."""
-    sent = contents(oracle)
-    config = places.write_config(inbox=SHORT)
-
-    def write(name: str) -> None:
-        data = sent[name]
-        file = os.open(places.inbox / name, os.O_WRONLY | os.O_CREAT)
-        allocate(file, len(data))
-        third = len(data) // 3
-        for start in (2 * third, 0, third):
-            os.pwrite(file, data[start : start + third + 2], start)
-            time.sleep(LONGER_S)
-        os.close(file)
-
-    with Daemon("-c", config, cwd=tmp_path) as daemon:
-        all_at_once(write, sent)
-        judge(places, oracle, daemon, sent)
-
-
-def test_filled_through_a_mapping_after_the_descriptor_was_closed(
-    places: Places, oracle: Oracle, tmp_path: Path
-) -> None:
-    """A writable mapping keeps the file open for the kernel: no close is told before it is gone."""
-    sent = contents(oracle)
-    config = places.write_config(inbox=SHORT)
-
-    def write(name: str) -> None:
-        data = sent[name]
-        file = os.open(places.inbox / name, os.O_RDWR | os.O_CREAT)
-        os.ftruncate(file, len(data))
-        with mmap.mmap(file, len(data)) as memory:
-            os.close(file)
-            memory[len(data) // 2 :] = data[len(data) // 2 :]
-            time.sleep(LONGER_S)
-            memory[: len(data) // 2] = data[: len(data) // 2]
-
-    with Daemon("-c", config, cwd=tmp_path) as daemon:
-        all_at_once(write, sent)
         judge(places, oracle, daemon, sent)
 
 
@@ -214,8 +211,9 @@ def rewritten(places: Places, daemon: Daemon, name: str, versions: list[bytes]) 
     assert versions[-1] in [file.read_bytes() for file in files_below(places.archive)]
 
 
-@pytest.mark.parametrize("kind", ["JPEG", "BMP"])
-@pytest.mark.parametrize("pause_s", [SETTLE_S / 3, LONGER_S], ids=["quickly", "slowly"])
+@pytest.mark.parametrize(
+    ("kind", "pause_s"), [("JPEG", SETTLE_S / 3), ("BMP", LONGER_S)], ids=["quickly", "slowly"]
+)
 def test_truncated_and_written_again(kind: str, pause_s: float, places: Places, tmp_path: Path) -> None:
     """Saved, and right away saved again, slowly: the first may come out meanwhile, a part of the second never."""
     versions = [picture_of(kind, 1), picture_of(kind, 2, (500, 300))]
