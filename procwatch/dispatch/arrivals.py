@@ -161,9 +161,10 @@ class Arrivals:
     def scanned(self, found: list[tuple[Found, Known | None]], *, count_missed: bool) -> None:
         """Loop: entries that a scan found and the ledger does not answer for."""
         now_ns = self._wall_ns()
-        for entry, known in found:
-            if entry.path in self.settling or self._sink.in_work(self._spec.name, entry.path):
-                continue
+        for entry, known in [] if self._closed else found:
+            waits = entry.path in self.settling or entry.path in self._timers
+            if waits or self._sink.in_work(self._spec.name, entry.path):
+                continue  # it is looked at again when it is time, e.g. a truncated picture that may still grow
             if count_missed and entry.kind == "file" and now_ns - entry.ctime_ns > _MISSED_AFTER_NS:
                 self.missed += 1
             look = Look(kind=entry.kind, fingerprint=entry.fingerprint, ctime_ns=entry.ctime_ns)

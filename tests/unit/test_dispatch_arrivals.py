@@ -1,0 +1,80 @@
+"""Arrivals: what a scan may start, and what it has to leave to its timer."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from procwatch.dispatch.arrivals import Arrivals
+from procwatch.dispatch.lane import Lane
+from procwatch.dispatch.loop import Loop
+from procwatch.intake.filters import NameFilter
+from procwatch.intake.settle import Cause
+from procwatch.intake.walk import Found
+from procwatch.model import Fingerprint, InboxSpec
+
+pytestmark = pytest.mark.unit
+
+
+class Sink:
+    def __init__(self) -> None:
+        self.readied: list[str] = []
+
+    def in_work(self, inbox: str, path: str) -> bool:
+        return False
+
+    def ready(self, spec: InboxSpec, settling: Any, ready: Any, known: Any) -> None:
+        self.readied.append(settling.path)
+
+    def __getattr__(self, name: str) -> Any:
+        return lambda *_: None
+
+
+class Reader:
+    def known(self, inbox: str, path: str) -> None:
+        return None
+
+
+def arrivals(root: Path) -> tuple[Arrivals, Sink, Loop]:
+    sink, loop = Sink(), Loop()
+    spec = InboxSpec(name="in", path=str(root), outbox="/o", archive="/a", failed="/f", recipe="web")
+    parts: dict[str, Any] = {"reader": Reader(), "sink": sink, "request_scan": lambda cause: None}
+    lane = Lane("look-test", lambda error: None)
+    return Arrivals(spec=spec, names=NameFilter(), loop=loop, lane=lane, **parts), sink, loop
+
+
+def old_file(path: str) -> Found:
+    return Found(
+        path=path, kind="file", fingerprint=Fingerprint(device=1, inode=1, size=1, mtime_ns=1), ctime_ns=1
+    )
+
+
+def test_a_scan_starts_an_old_file_at_once(tmp_path: Path) -> None:
+    here, sink, _ = arrivals(tmp_path)
+    here.scanned([(old_file("a.jpg"), None)], count_missed=False)
+    assert sink.readied == ["a.jpg"]
+
+
+def test_a_scan_leaves_a_file_alone_that_waits_for_its_time(tmp_path: Path) -> None:
+    here, sink, _ = arrivals(tmp_path)
+    here.look("cut-off.jpg", Cause.SCAN, after_s=60.0)
+    here.scanned([(old_file("cut-off.jpg"), None)], count_missed=False)
+    assert sink.readied == []
+
+
+def test_after_close_nothing_starts(tmp_path: Path) -> None:
+    here, sink, _ = arrivals(tmp_path)
+    here.close()
+    here.scanned([(old_file("a.jpg"), None)], count_missed=False)
+    here.look("b.jpg", Cause.CLOSED)
+    assert sink.readied == []
+
+
+def test_a_flood_of_hints_becomes_one_request_for_a_scan(tmp_path: Path) -> None:
+    here, _, _ = arrivals(tmp_path)
+    asked: list[str] = []
+    here._request_scan = asked.append
+    for number in range(10_050):
+        here.hint(f"{number}.jpg", Cause.CLOSED)
+    assert set(asked) == {"overflow"}
+    assert len(asked) == 50
