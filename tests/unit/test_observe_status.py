@@ -88,6 +88,7 @@ def test_what_is_no_snapshot_reads_as_none(tmp_path: Path, content: str) -> None
         (True, 0.0, True),
         (2**70, 0.0, True),
     ],
+    ids=["ours", "old", "gone", "text", "bool", "huge"],
 )
 def test_a_snapshot_is_stale_when_it_is_old_or_its_process_is_gone(
     tmp_path: Path, pid: object, age_s: float, stale: bool
