@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 EXAMPLES = """examples:
   procwatch rebuild --stale ~/pictures             after a change of the recipe
   procwatch rebuild --stale --dry-run -c my.toml   only say how many
+  procwatch rebuild --prune ~/pictures             remove outputs whose kept original was deleted
 
 For inboxes with on_success = "keep": each original that lies in the inbox and was rendered with another recipe is
 rendered again over its own outputs. A running daemon does it (restart or reload it first, so that it knows the new
@@ -26,17 +27,51 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--stale", action="store_true", help="what was rendered with another recipe (required)"
     )
+    parser.add_argument(
+        "--prune", action="store_true", help="remove the outputs of kept originals that were deleted"
+    )
+    parser.add_argument("--even-if-empty", action="store_true", help="prune although the inbox is empty")
     parser.add_argument("--dry-run", action="store_true", help="only count")
 
 
 def run(args: argparse.Namespace) -> int:
     """Ask the daemon, or do it here; return once's exit code then."""
-    if not args.stale:
-        raise UsageError("say what to rebuild", hint="--stale: what was rendered with another recipe")
+    if not args.stale and not args.prune:
+        raise UsageError(
+            "say what to rebuild",
+            hint="--stale: what was rendered with another recipe; --prune: outputs without their original",
+        )
     settings = settings_for(args)
-    from procwatch.control.protocol import ask, is_running
+    from procwatch.control.protocol import is_running
 
     live = is_running(settings.state_dir)
+    if args.prune:
+        _prune(args, settings, live=live)
+    return _rebuild(args, settings, live=live) if args.stale else EXIT_OK
+
+
+def _prune(args: argparse.Namespace, settings: "Settings", *, live: bool) -> None:
+    from procwatch.control.offline import count_orphans, prune_offline
+    from procwatch.control.protocol import ask
+
+    if args.dry_run:
+        count = count_orphans(settings, even_if_empty=args.even_if_empty)
+        print(f"{count} output{'' if count == 1 else 's'} of deleted originals would be removed")
+        return
+    if live:
+        request = {"command": "prune", "even_if_empty": args.even_if_empty}
+        answer = ask(settings.state_dir, request, timeout_s=600.0)
+        if answer is None:
+            raise ProcwatchError("procwatch ended meanwhile; run this again")
+        count = sum(answer["files"].values())
+    else:
+        count = prune_offline(settings, even_if_empty=args.even_if_empty)
+    print(f"{count} output{'' if count == 1 else 's'} of deleted originals removed")
+
+
+def _rebuild(args: argparse.Namespace, settings: "Settings", *, live: bool) -> int:
+    from procwatch.control.protocol import ask
+
     if args.dry_run:
         _tell(sum(map(len, _stale(settings, live=live).values())), "would be rendered again")
         return EXIT_OK

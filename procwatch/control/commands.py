@@ -3,6 +3,7 @@
 Every method runs on a thread of the control server; what touches the dispatcher's state is sent to its loop.
 """
 
+import contextlib
 import os
 import sqlite3
 from collections.abc import Callable, Mapping
@@ -11,7 +12,9 @@ from typing import Any, Final
 from structlog.typing import FilteringBoundLogger
 
 from procwatch.control import standing
+from procwatch.control.pruning import prune_all
 from procwatch.control.server import call_on_loop
+from procwatch.delivery.fsops import RealFs
 from procwatch.dispatch.backlog import Backlog
 from procwatch.dispatch.inbox_runtime import InboxRuntime
 from procwatch.dispatch.journal import Journal
@@ -60,6 +63,7 @@ class Commands:
             "status": lambda request: {"status": call_on_loop(loop.post, self._status)},
             "rebuild": self._rebuild,
             "forget": self._forget,
+            "prune": self._prune,
         }
 
     def handle(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -127,6 +131,18 @@ class Commands:
         if ledger is not None:
             ledger.close()
         return {"jobs": counts}
+
+    def _prune(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Remove the outputs of kept originals that somebody deleted."""
+        specs = call_on_loop(
+            self._loop.post, lambda: {name: runtime.spec for name, runtime in self._inboxes.items()}
+        )
+        ledger = self._open_ledger()
+        if ledger is None:
+            return {"files": {}}
+        with contextlib.closing(ledger):
+            even_if_empty = request.get("even_if_empty") is True
+            return {"files": prune_all(self._journal, RealFs(), ledger, specs, even_if_empty=even_if_empty)}
 
     def _forget(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
         """Let an ended job no longer answer for the file that still lies in the inbox, so that it is done again."""

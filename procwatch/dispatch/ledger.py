@@ -175,6 +175,17 @@ class LedgerReader:
             for outbox, key, name in self._db.execute(query, (job,))
         ]
 
+    def names_of_source(self, inbox: str, path: str) -> list[tuple[str, str, str]]:
+        """Return (outbox, key, name) of the output names that a source path owns."""
+        query = "SELECT outbox, key, name FROM names WHERE inbox = ? AND source = ?"
+        rows = self._db.execute(query, (inbox, os.fsencode(path)))
+        return [(os.fsdecode(outbox), os.fsdecode(key), os.fsdecode(name)) for outbox, key, name in rows]
+
+    def kept(self, inbox: str) -> list[Known]:
+        """Return done jobs whose original stays in the inbox (on_success = "keep")."""
+        query = f"{_KNOWN} WHERE inbox = ? AND original = 'kept' AND state = 'done' ORDER BY job"
+        return [_known(row) for row in self._db.execute(query, (inbox,))]
+
     def quick_check(self) -> str:
         """Return "ok", or the first thing that is wrong with the file (PRAGMA quick_check)."""
         (verdict,) = self._db.execute("PRAGMA quick_check(1)").fetchone()
