@@ -184,7 +184,7 @@ class RealFs:
 
     def write_file(self, path: str, data: bytes, mode: int) -> None:
         faults.point("fs.write")
-        with _temporary(os.path.dirname(path), os.fsencode(path), data) as (temp, fd):
+        with _temporary(os.path.dirname(path), os.fsencode(path)) as (temp, fd):
             sys_calls.write_all(fd, data)
             sys_calls.set_mode(fd, mode)
             faults.point("fs.fsync_file")

@@ -86,7 +86,7 @@ class MemoryFs(MemoryDisk):
     def write_file(self, path: str, data: bytes, mode: int) -> None:
         self.calls.append(("write_file", path))
         faults.point("fs.write")
-        temp = self._temp(os.path.dirname(path), os.fsencode(path), data)
+        temp = self._temp(os.path.dirname(path), os.fsencode(path))
         inode = self._create(temp, "file")
         try:
             self._set_content(inode, temp, data=data, mode=mode)
