@@ -21,35 +21,44 @@ pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(110)]
 MOMENTS = random.Random(2).sample([0.0, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4], 6)
 
 
+@pytest.mark.parametrize(
+    ("rounds", "files"),
+    [
+        (6, 60),
+        pytest.param(200, 500, marks=[pytest.mark.soak, pytest.mark.timeout(1800)]),
+    ],
+)
 def test_kill_9_at_random_moments_loses_nothing_and_does_nothing_twice(
-    places: Places, oracle: Oracle, tmp_path: Path
+    rounds: int, files: int, places: Places, oracle: Oracle, tmp_path: Path
 ) -> None:
     config = places.write_config(inbox='settle = "0s"')
-    for number in range(60):
+    # In the long run each suspect gets the time to end: four deaths of the daemon in its company would fail it.
+    moments = MOMENTS if rounds == len(MOMENTS) else random.Random(3).choices([0.3, 0.4, 0.5, 0.7], k=rounds)
+    for number in range(files):
         path = f"{'sub/' if number % 3 == 0 else ''}{number}.jpg"
         images.write(places.inbox / path, oracle.expect(path, images.noisy_jpeg(number, (1200, 900))))
-    rounds = []
-    for moment in MOMENTS:
+    told = []
+    for moment in moments:
         with Daemon("-c", config, cwd=tmp_path) as daemon:
             time.sleep(moment)  # not a wait for anything: the moment of the kill is the input of this test
             daemon.kill9()
             daemon.wait_for_no_orphans(2.0)
-        rounds.append(daemon.lines())
+        told.append(daemon.lines())
     with Daemon("-c", config, cwd=tmp_path) as last:
-        oracle.eventually(60, archive=60)
-    rounds.append(last.lines())
-    oracle.check(archive=60)
-    assert sum(len(logs.select(lines, "job.done")) > 0 for lines in rounds) >= 2, "every kill came too early"
-    check_history(rounds)
+        oracle.eventually(120, archive=files)
+    told.append(last.lines())
+    oracle.check(archive=files)
+    assert sum(len(logs.select(lines, "job.done")) > 0 for lines in told) >= 2, "every kill came too early"
+    check_history(told, files)
 
 
-def check_history(rounds: list[list[logs.Line]]) -> None:
+def check_history(rounds: list[list[logs.Line]], files: int = 60) -> None:
     """Across a crash a terminal line may come twice, but only with the same job and attempt."""
     ends = defaultdict(set)
     for line in (line for lines in rounds for line in logs.terminal(lines)):
         assert line["event"] == "job.done", line
         ends[line["path"]].add((line["job"], line["attempt"]))
-    assert len(ends) == 60, "each file has a terminal line in one of the runs"
+    assert len(ends) == files, "each file has a terminal line in one of the runs"
     twice = {path: jobs for path, jobs in ends.items() if len(jobs) > 1}
     assert not twice, f"done twice: {twice}"
 
