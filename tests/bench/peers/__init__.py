@@ -1,0 +1,1 @@
+"""procwatch against what a user could put in its place."""

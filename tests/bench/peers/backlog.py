@@ -1,0 +1,94 @@
+"""Backlog throughput: the same photos renamed into each engine's watched folder at once, in interleaved rounds."""
+
+import os
+import shutil
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.bench.peers.engines import OUTPUTS, Box, Engine, Running
+
+_TIMEOUT_S = 180.0
+
+
+@dataclass(kw_only=True)
+class Result:
+    """One engine on one recipe and one file system, over all rounds."""
+
+    engine: str
+    recipe: str
+    place: str
+    images_per_s: list[float] = field(default_factory=list)
+    cpu_ms: list[float] = field(default_factory=list)  # an image, of all processes of the engine
+    bytes_per_image: float = 0.0
+
+    @property
+    def median(self) -> float:
+        return statistics.median(self.images_per_s)
+
+
+def measure(
+    engines: Sequence[Engine],
+    recipes: Sequence[str],
+    places: Sequence[tuple[str, Path]],
+    photos: Sequence[Path],
+    *,
+    copies: int,
+    rounds: int,
+    peers: Path,
+    tell: Callable[[str], None],
+) -> list[Result]:
+    """Return the results; in each round every engine has its turn, in an order that rotates."""
+    results: dict[tuple[str, str, str], Result] = {}
+    for number in range(rounds):
+        for recipe in recipes:
+            for place, folder in places:
+                able = [engine for engine in engines if recipe in engine.recipes]
+                first = number % len(able)
+                for engine in (*able[first:], *able[:first]):
+                    result = results.setdefault(
+                        (engine.name, recipe, place), Result(engine=engine.name, recipe=recipe, place=place)
+                    )
+                    one_run(engine, result, folder, photos, copies=copies, peers=peers)
+                    rate = f"{result.images_per_s[-1]:.1f} images/s, {result.cpu_ms[-1]:.1f} ms CPU each"
+                    tell(f"round {number + 1}/{rounds} {recipe} {place} {engine.name}: {rate}")
+    return list(results.values())
+
+
+def one_run(
+    engine: Engine, result: Result, folder: Path, photos: Sequence[Path], *, copies: int, peers: Path
+) -> None:
+    """Add a round to the result: files a second, from the first rename to the last file done."""
+    with tempfile.TemporaryDirectory(dir=folder, prefix="procwatch-peers-") as root:
+        box = Box(root=Path(root)).make()
+        arrivals = stage(photos, copies, Path(root, "arrivals"))
+        os.sync()  # what this round wrote must not be flushed by the engine's own fsync
+        with Running(engine, box, result.recipe, peers) as running:
+            running.wait_ready()
+            time.sleep(0.3)  # interpreters finish what they do after saying that they are ready
+            began_s, began_cpu_s = time.monotonic(), running.cpu_s()
+            for path in arrivals:
+                path.rename(box.inbox / path.name)
+            running.wait_done(len(arrivals), _TIMEOUT_S)
+            seconds = running.done_s[len(arrivals) - 1] - began_s
+            result.cpu_ms.append(1000 * (running.cpu_s() - began_cpu_s) / len(arrivals))
+        outputs = [path for path in box.outbox.rglob("*.*") if path.is_file()]
+        result.bytes_per_image = sum(path.stat().st_size for path in outputs) / len(arrivals)
+        if len(outputs) != OUTPUTS[result.recipe] * len(arrivals):
+            raise RuntimeError(f"{engine.name} made {len(outputs)} outputs of {len(arrivals)} files")
+    result.images_per_s.append(len(arrivals) / seconds)
+
+
+def stage(photos: Sequence[Path], copies: int, folder: Path) -> list[Path]:
+    """Copy the photos, each under as many names as copies are asked for; return them in a mixed order."""
+    folder.mkdir()
+    made = []
+    for copy in range(copies):
+        for photo in photos:
+            target = folder / f"{copy}-{photo.name}"
+            shutil.copyfile(photo, target)
+            made.append(target)
+    return made

@@ -1,0 +1,64 @@
+"""A hot folder as a first script has it: watchdog, Pillow and ProcessPoolExecutor.map: naive.py INBOX OUTBOX RECIPE.
+
+`kept` as a fourth argument keeps one pool for good, which a second script might do.
+"""
+
+import os
+import sys
+import time
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from typing import Any
+
+from PIL import Image, ImageOps
+from watchdog.events import FileSystemEvent, FileSystemEventHandler
+from watchdog.observers import Observer
+
+RECIPES: dict[str, list[tuple[str, int, str, dict[str, Any]]]] = {
+    "thumb": [("thumb", 320, "jpg", {"quality": 80})],
+    "web": [
+        ("web", 1600, "jpg", {"quality": 82, "progressive": True}),
+        ("small", 400, "webp", {"quality": 80}),
+    ],
+}
+
+
+def render(path: str, outbox: str, recipe: str) -> None:
+    stem = os.path.splitext(os.path.basename(path))[0]
+    for name, side, extension, options in RECIPES[recipe]:
+        with Image.open(path) as opened:
+            image = ImageOps.exif_transpose(opened).convert("RGB")
+            image.thumbnail((side, side), Image.Resampling.LANCZOS)
+            image.save(os.path.join(outbox, f"{stem}-{name}.{extension}"), **options)
+    print(f"done {os.path.basename(path)}", flush=True)
+
+
+class Handler(FileSystemEventHandler):
+    def __init__(self) -> None:
+        self.found: list[str] = []
+
+    def on_created(self, event: FileSystemEvent) -> None:
+        self.found.append(os.fsdecode(event.src_path))
+
+    def on_moved(self, event: FileSystemEvent) -> None:
+        self.found.append(os.fsdecode(event.dest_path))
+
+
+def main(inbox: str, outbox: str, recipe: str, kept: str = "") -> None:
+    handler, observer = Handler(), Observer()
+    observer.schedule(handler, inbox)
+    observer.start()
+    pool = ProcessPoolExecutor(2) if kept else None
+    print("ready", flush=True)
+    while True:
+        time.sleep(0.2)
+        batch, handler.found = handler.found, []
+        if batch and pool is not None:
+            list(pool.map(partial(render, outbox=outbox, recipe=recipe), batch))
+        elif batch:
+            with ProcessPoolExecutor(2) as fresh:
+                list(fresh.map(partial(render, outbox=outbox, recipe=recipe), batch))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
