@@ -72,6 +72,9 @@ class InlinePool:
         self._pids[slot], self._next_pid = self._next_pid, self._next_pid + 1
         self._jobs[slot] = 0
 
+    def abandon(self, job: str) -> None:
+        """An inline pool's task is over when submit returns."""
+
     def renew(self, reason: str, entry: WorkerEntry | None = None) -> None:
         for slot in self._pids:
             self._replace(slot)

@@ -62,6 +62,17 @@ class _Slot:
         return self.worker is not None and self.future is None and not self.leaving
 
 
+@dataclass(frozen=True, slots=True)
+class _Either:
+    """A slot.GiveUp: the pool stops, or the entry of the worker is out of date."""
+
+    one: threading.Event
+    other: threading.Event
+
+    def is_set(self) -> bool:
+        return self.one.is_set() or self.other.is_set()
+
+
 class ProcessWorkerPool:
     """The real WorkerPool: one slot a worker, forkserver processes."""
 
@@ -87,6 +98,7 @@ class ProcessWorkerPool:
         self._clock = clock
         self._threads: set[threading.Thread] = set()
         self._give_up = threading.Event()
+        self._outdated = threading.Event()  # set for workers that are being started, when their entry is old
         self._born: set[Worker] = set()  # started by a thread, not yet given to a slot
         self._generation, self._renewal = 0, ""  # older workers are replaced, and why
         self._breaker = Breaker()
@@ -143,8 +155,16 @@ class ProcessWorkerPool:
             due.append(self._breaker.canary_at_s)
         return min(due, default=None)
 
+    def abandon(self, job: str) -> None:
+        for slot in self._slots:
+            if slot.worker is not None and slot.worker.task is not None and slot.worker.task.job == job:
+                slot.worker.kill("abandoned")
+
     def renew(self, reason: str, entry: WorkerEntry | None = None) -> None:
-        self._entry = entry or self._entry
+        if entry is not None:
+            self._entry = entry
+            self._outdated.set()
+            self._outdated = threading.Event()
         self._generation += 1
         self._renewal = reason
         for slot in self._slots:
@@ -280,7 +300,7 @@ class ProcessWorkerPool:
         slot.future = slot.worker = None
         report = self._report(slot, worker, death=Death(kind=kind, exit=exit_text, started=started))
         self._withheld.append((future, report))
-        self._note_loss(counts=not orphan)
+        self._note_loss(counts=not orphan and kind != "abandoned")
         self._start_worker(slot)
 
     def _replace_lost(self, slot: _Slot, worker: Worker) -> None:
@@ -358,9 +378,12 @@ class ProcessWorkerPool:
             exit_text = old.close()
             if died:
                 self._post(self._died_idle, slot, old, exit_text)
+        give_up = _Either(
+            self._give_up, self._outdated
+        )  # taken first: an entry that comes now is then too new
         generation = self._generation
         try:
-            worker = start_worker(self._entry, slot.number, self._give_up)
+            worker = start_worker(self._entry, slot.number, give_up)
         except Exception as error:  # noqa: BLE001 (whatever kept it from starting is reported and retried)
             self._post(self._start_failed, slot, f"{type(error).__name__}: {error}")
             return

@@ -15,7 +15,8 @@ Post = Callable[..., None]
 class Death:
     """How a worker ended while it had a job. `started` is False when the job had not begun: blame nobody."""
 
-    kind: str  # "crashed" | "timeout" | "stopped" | "out-of-memory" | "degraded" (workers die of everything)
+    kind: str  # "crashed" | "timeout" | "stopped" | "out-of-memory" | "abandoned" (asked for)
+    #  | "degraded" (workers die of everything)
     exit: str  # "SIGKILL", "exit 3", "unknown"
     started: bool
 
@@ -94,6 +95,10 @@ class WorkerPool(Protocol):
 
     def tick(self, now_s: float) -> float | None:
         """Kill what is overdue and notice idle deaths; return when to be called again (monotonic seconds)."""
+
+    def abandon(self, job: str) -> None:
+        """Kill the worker that has the job, for reasons that are neither's fault: death kind "abandoned"."""
+        ...
 
     def renew(self, reason: str, entry: WorkerEntry | None = None) -> None:
         """Replace every worker by a new one, the busy ones after their task; `entry` is theirs from now on."""

@@ -17,7 +17,7 @@ from ctypes import Array, c_double
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext, ForkServerProcess
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from procwatch.model import RenderResult, RenderTask
 from procwatch.pool.exits import UNREAD, exit_text, is_over, parent_of
@@ -35,6 +35,12 @@ CANARY_SLOT: Final = 0
 CLAIM_CELLS: Final = 3
 _CLAIM_STARTED: Final = 0
 _CLAIM_PRESSURE: Final = 2
+
+
+class GiveUp(Protocol):
+    """Says whether a worker that is being started is still wanted: an Event, or several."""
+
+    def is_set(self) -> bool: ...
 
 
 class WorkerStartError(Exception):
@@ -136,10 +142,10 @@ class Worker:
         return text
 
 
-def start_worker(entry: WorkerEntry, slot: int, give_up: threading.Event) -> Worker:
+def start_worker(entry: WorkerEntry, slot: int, give_up: GiveUp) -> Worker:
     """Start one worker and wait for its handshake. Raises OSError, BrokenProcessPool or WorkerStartError."""
     began_s = time.monotonic()
-    entry.prepare(slot)
+    _prepare(entry, slot, give_up)
     context = SlotContext()
     theirs, ours = context.Pipe(duplex=False)
     claim: Array[c_double] = context.RawArray("d", CLAIM_CELLS)
@@ -171,7 +177,7 @@ def start_worker(entry: WorkerEntry, slot: int, give_up: threading.Event) -> Wor
     )
 
 
-def ask_canary(entry: WorkerEntry, timeout_s: float, give_up: threading.Event) -> str:
+def ask_canary(entry: WorkerEntry, timeout_s: float, give_up: GiveUp) -> str:
     """Render the canary image on a fresh worker. Return an empty text, or how it failed. Blocks; never raises."""
     try:
         worker = start_worker(entry, CANARY_SLOT, give_up)
@@ -193,8 +199,29 @@ def prepare_forkserver(preload: Sequence[str]) -> None:
     multiprocessing.get_context("forkserver").set_forkserver_preload(list(preload))
 
 
+def _prepare(entry: WorkerEntry, slot: int, give_up: GiveUp) -> None:
+    """Have the folders made; a file system that hangs keeps a thread of its own, not the start of other workers."""
+    failures: list[BaseException] = []
+
+    def prepare() -> None:
+        try:
+            entry.prepare(slot)
+        except BaseException as error:  # noqa: BLE001 (raised below, in the thread that asked)
+            failures.append(error)
+
+    thread = threading.Thread(target=prepare, name=f"prepare-{slot}", daemon=True)
+    thread.start()
+    deadline_s = time.monotonic() + HANDSHAKE_TIMEOUT_S
+    while thread.is_alive():
+        thread.join(_GIVE_UP_CHECK_S)
+        if thread.is_alive() and (give_up.is_set() or time.monotonic() > deadline_s):
+            raise WorkerStartError("the folders of an inbox do not answer")
+    if failures:
+        raise failures[0]
+
+
 def _shake_hands(
-    executor: ProcessPoolExecutor, entry: WorkerEntry, give_up: threading.Event
+    executor: ProcessPoolExecutor, entry: WorkerEntry, give_up: GiveUp
 ) -> tuple[int, dict[str, str]]:
     # Starts the process, and the forkserver if there is none. Both inherit this thread's mask: a Ctrl-C before the
     # worker ignores it would print a traceback.
@@ -206,7 +233,9 @@ def _shake_hands(
     deadline_s = time.monotonic() + HANDSHAKE_TIMEOUT_S
     while not wait([answer], _GIVE_UP_CHECK_S).done:
         if give_up.is_set() or time.monotonic() > deadline_s:
-            why = "the pool stops" if give_up.is_set() else f"no answer in {HANDSHAKE_TIMEOUT_S:g} s"
+            why = (
+                "it is not wanted any more" if give_up.is_set() else f"no answer in {HANDSHAKE_TIMEOUT_S:g} s"
+            )
             raise WorkerStartError(why)
     return answer.result()
 
