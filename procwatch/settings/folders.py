@@ -7,6 +7,9 @@ import pwd
 import secrets
 import shlex
 import stat
+import threading
+import time
+from collections.abc import Iterator
 
 from procwatch.errors import NoInboxError
 from procwatch.model import InboxSpec
@@ -16,6 +19,8 @@ from procwatch.settings.values import Settings
 UnusableInbox = tuple[InboxSpec, str]
 #: A full disk passes: work pauses until there is room again, the daemon does not refuse to start.
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+#: A healthy file system answers in microseconds, one whose disk spins up in seconds.
+_PATIENCE_S = 5.0
 _READ_WRITE_ENTER = os.R_OK | os.W_OK | os.X_OK
 
 
@@ -31,8 +36,7 @@ def prepare(settings: Settings) -> tuple[list[InboxSpec], list[UnusableInbox]]:
             raise NoInboxError(f"cannot keep state or log: {reason}")
     usable: list[InboxSpec] = []
     unusable: list[UnusableInbox] = []
-    for inbox in settings.inboxes:
-        reason = _inbox_reason(inbox, may_create=settings.source is None)
+    for inbox, reason in _ask_all(settings):
         if reason:
             unusable.append((inbox, reason))
         else:
@@ -40,6 +44,25 @@ def prepare(settings: Settings) -> tuple[list[InboxSpec], list[UnusableInbox]]:
     if not usable:
         raise NoInboxError("\n".join(f'inbox "{inbox.name}": {reason}' for inbox, reason in unusable))
     return usable, unusable
+
+
+def _ask_all(settings: Settings) -> Iterator[tuple[InboxSpec, str | None]]:
+    """Yield each inbox with what is wrong with its folders; one on a hung mount does not keep the others waiting."""
+    answers: dict[str, str | None] = {}
+
+    def ask(inbox: InboxSpec) -> None:
+        answers[inbox.name] = _inbox_reason(inbox, may_create=settings.source is None)
+
+    threads = [threading.Thread(target=ask, args=(inbox,), daemon=True) for inbox in settings.inboxes]
+    for thread in threads:
+        thread.start()
+    deadline_s = time.monotonic() + _PATIENCE_S
+    for inbox, thread in zip(settings.inboxes, threads, strict=True):
+        thread.join(max(deadline_s - time.monotonic(), 0.0))
+        yield (
+            inbox,
+            answers.get(inbox.name, f"{one_line(shlex.quote(inbox.path))} does not answer: a hung mount?"),
+        )
 
 
 def inbox_problem(inbox: InboxSpec) -> str | None:

@@ -1,8 +1,16 @@
 """Folders as people write them, made absolute, and which of them lie inside which."""
 
 import os
+import threading
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final
+
+#: A healthy file system answers in microseconds; the configuration is read before anything else can be said.
+_PATIENCE_S: Final = 2.0
+_HUNG_FOR_S: Final = 60.0
+_hung_until_s: dict[str, float] = {}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,8 +68,25 @@ def default_state_dir(environ: Mapping[str, str], *, uid: int) -> str:
 
 def is_inside(path: str, folder: str) -> bool:
     """Whether `path` is `folder` or lies below it, symbolic links followed."""
-    real_path, real_folder = os.path.realpath(path), os.path.realpath(folder)
+    real_path, real_folder = _real(path), _real(folder)
     return os.path.commonpath([real_path, real_folder]) == real_folder
+
+
+def _real(path: str) -> str:
+    """Return the path with symbolic links followed; as it stands where a hung mount lets nobody follow them.
+
+    A path that hung once is not asked for again within the same minute: a configuration has many pairs of folders.
+    """
+    if time.monotonic() < _hung_until_s.get(path, 0.0):
+        return path
+    answers: list[str] = []
+    thread = threading.Thread(target=lambda: answers.append(os.path.realpath(path)), daemon=True)
+    thread.start()
+    thread.join(_PATIENCE_S)
+    if answers:
+        return answers[0]
+    _hung_until_s[path] = time.monotonic() + _HUNG_FOR_S
+    return path
 
 
 def one_line(text: str) -> str:
