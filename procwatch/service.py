@@ -124,7 +124,7 @@ class Service:
         usable, unusable = prepare(self.settings)
         self._state_lock = lock_folder(self.settings.state_dir, "the state folder")
         try:
-            self._build()
+            self._build(usable)
             for spec in usable:
                 self._inboxes.lock(spec)
             self._announce(usable)
@@ -191,7 +191,7 @@ class Service:
         """Grow or shrink the pool; new folders and recipes need workers that know them."""
         pool = self.settings.pool
         self._dispatcher.limits = self.settings.limits
-        self._pool.renew("the configuration was reloaded", _worker_entry(self.settings))
+        self._pool.renew("the configuration was reloaded", self._entry())
         self._pool.resize(pool.workers, timeout_s=pool.timeout_s)
         self._shared: Collaborators = replace(self._shared, slots=pool.workers)
 
@@ -228,9 +228,20 @@ class Service:
     def renew_workers(self, reason: str) -> None:
         """A folder was replaced: the sandbox of the workers is bound to the old one."""
         if self.settings.pool.sandbox != "off":
-            self._pool.renew(reason)
+            self._pool.renew(reason, self._entry())
 
-    def _build(self) -> None:
+    def do_without(self, inbox: str) -> None:
+        """The file system of an inbox hangs: give its workers to the others, and new ones must not touch it."""
+        self._pool.renew(f"the file system of inbox {inbox} does not answer", self._entry())
+        self._dispatcher.release_workers(inbox)
+
+    def _entry(self) -> WorkerEntry:
+        """Return how workers start now: a worker opens the folders of every inbox, but for those that hang."""
+        silent = {name for name, runtime in self._inboxes.items() if runtime.pulse.is_silent}
+        kept = tuple(spec for spec in self.settings.inboxes if spec.name not in silent)
+        return _worker_entry(self.settings, replace(self.settings, inboxes=kept))
+
+    def _build(self, usable: list[InboxSpec]) -> None:
         """Wire every room; nothing runs yet."""
         settings = self.settings
         ledger_path = os.path.join(settings.state_dir, LEDGER_NAME)
@@ -250,7 +261,7 @@ class Service:
         self._inboxes = Inboxes(
             backlog=self._backlog, registry=self._registry, room=events, check=inbox_problem
         )
-        self._pool = _make_pool(settings, self._loop, events)
+        self._pool = _make_pool(settings, usable, self._loop, events)
         self._heartbeat = Heartbeat(
             notifier=self._notifier,
             journal=self._journal,
@@ -362,7 +373,10 @@ class Service:
         return "running" if self.ready else "starting"
 
     def _check_ready(self) -> None:
-        if self.first_worker and all(runtime.installed for runtime in self._inboxes.values()):
+        if self.first_worker and all(
+            runtime.installed or runtime.watch.is_lost or runtime.pulse.is_silent
+            for runtime in self._inboxes.values()
+        ):
             self.ready = True
             self._notifier.ready("watching")
             self._log.info("service.ready", seconds=round(time.monotonic() - self._began_s, 3))
@@ -447,10 +461,12 @@ def _plan(recipe: Any) -> RecipePlan:
     return RecipePlan(name=recipe.name, hash=recipe.hash, templates=templates, payload=recipe)
 
 
-def _make_pool(settings: Settings, loop: Loop, events: ServiceEvents) -> ProcessWorkerPool:
+def _make_pool(
+    settings: Settings, usable: list[InboxSpec], loop: Loop, events: ServiceEvents
+) -> ProcessWorkerPool:
     return ProcessWorkerPool(
         workers=settings.pool.workers,
-        entry=_worker_entry(settings),
+        entry=_worker_entry(settings, replace(settings, inboxes=tuple(usable))),
         post=loop.post,
         events=events,
         timeout_s=settings.pool.timeout_s,
@@ -459,8 +475,11 @@ def _make_pool(settings: Settings, loop: Loop, events: ServiceEvents) -> Process
     )
 
 
-def _worker_entry(settings: Settings) -> WorkerEntry:
-    """Name the functions of a worker; they import what they need there, so the daemon never loads a decoder."""
+def _worker_entry(settings: Settings, reachable: Settings) -> WorkerEntry:
+    """Name the functions of a worker; they import what they need there, so the daemon never loads a decoder.
+
+    `reachable` are the same settings with those inboxes only that a worker may touch.
+    """
     used = tuple({spec.recipe: settings.recipes[spec.recipe] for spec in settings.inboxes}.values())
     memory = _memory_budget(settings)
     bounds = MemoryBounds(budget_bytes=memory.total_bytes, grant_bytes=memory.grant_bytes)
@@ -469,8 +488,8 @@ def _worker_entry(settings: Settings) -> WorkerEntry:
         hello=entry.hello,
         run=entry.run,
         canary=entry.canary,
-        start_args=(used, plan_sandbox(settings), bounds),
-        prepare=staging_maker(settings),
+        start_args=(used, plan_sandbox(reachable), bounds),
+        prepare=staging_maker(reachable),
         preload=entry.PRELOAD,
     )
 

@@ -141,6 +141,26 @@ class ServiceEvents:
     def watch_overflowed(self, spec: InboxSpec) -> None:
         self._warning("watch.overflowed", inbox=spec.name, reason="the kernel's event queue was full")
 
+    def fell_silent(self, runtime: InboxRuntime) -> None:
+        spec = runtime.spec
+        self._backlog.pause(spec.name, "silent")
+        self._log.warning(
+            "intake.paused",
+            inbox=spec.name,
+            path=spec.path,
+            reason="its file system does not answer",
+            hint="see to the mount or the file server; the other inboxes are served, and work goes on by itself",
+        )
+        self._service.do_without(spec.name)
+
+    def answers_again(self, runtime: InboxRuntime, seconds: float) -> None:
+        name = runtime.spec.name
+        self._backlog.resume(name, "silent")
+        self._log.info(
+            "intake.resumed", inbox=name, reason="its file system answers again", seconds=round(seconds, 3)
+        )
+        self._service.renew_workers(f"the file system of inbox {name} answers again")
+
     # -- housekeeping.RoomEvents, on the loop -----------------------------------------------------
 
     def room_short(self, spec: InboxSpec, folder: str, free_bytes: int) -> None:

@@ -12,7 +12,11 @@ from procwatch.intake.settle import Cause, Settling
 from procwatch.model import State
 from procwatch.pool.ports import WorkerPool
 
-_PAUSES: Final = {"asked": "asked for", "room": "too little room on its disks"}
+_PAUSES: Final = {
+    "asked": "asked for",
+    "room": "too little room on its disks",
+    "silent": "its file system does not answer",
+}
 
 
 def of(

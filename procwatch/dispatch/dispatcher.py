@@ -10,6 +10,7 @@ import errno
 import time
 from collections.abc import Mapping
 from concurrent.futures import Future
+from dataclasses import replace
 from functools import partial
 from typing import Any, Final
 
@@ -302,6 +303,12 @@ class Dispatcher:
         )
         running.add_done_callback(partial(self._loop.post, self._reported, job))
 
+    def release_workers(self, inbox: str) -> None:
+        """Take the workers away from the running jobs of an inbox whose file system hangs; nothing is charged."""
+        for job in self._running.values():
+            if job.inbox == inbox:
+                self._pool.abandon(job.id)
+
     # -- what came back ---------------------------------------------------------------------------
 
     def _reported(self, job: Job, running: Running) -> None:
@@ -323,6 +330,8 @@ class Dispatcher:
         assert death is not None
         if self.stopping and death.kind == "stopped":
             return  # the ledger says "running"; an orderly end forgives it
+        if death.kind == "timeout" and self._inboxes[job.inbox].pulse.is_late:
+            death = replace(death, kind="abandoned")  # it waited for a file system that does not answer
         verdict = after_death(death, deaths=job.deaths, timeout_s=self.limits.timeout_s)
         job.deaths = verdict.deaths
         if verdict.action == "fail":

@@ -21,6 +21,7 @@ from procwatch.dispatch.ledger import LedgerReader
 from procwatch.dispatch.loop import Loop, Timer
 from procwatch.dispatch.orders import DisposeOrder, FailOrder, PublishOrder, Recovered, Results
 from procwatch.dispatch.publishing import Publisher
+from procwatch.dispatch.pulse import Pulse
 from procwatch.dispatch.recovery import Recovery
 from procwatch.dispatch.retry import pause_s
 from procwatch.intake.door import Door
@@ -44,6 +45,8 @@ class RuntimeEvents(WatchEvents, Protocol):
     def recovery_eased(self, runtime: "InboxRuntime") -> None: ...
     def scan_finished(self, runtime: "InboxRuntime", report: ScanReport, cause: str, missed: int) -> None: ...
     def watch_overflowed(self, spec: InboxSpec) -> None: ...
+    def fell_silent(self, runtime: "InboxRuntime") -> None: ...
+    def answers_again(self, runtime: "InboxRuntime", seconds: float) -> None: ...
     def lane_failed(self, runtime: "InboxRuntime", error: BaseException) -> None: ...
 
 
@@ -96,6 +99,13 @@ class InboxRuntime:
             on_overflow=lambda: self._loop.post(self._overflowed),
             events=shared.events,
         )
+        self.pulse = Pulse(
+            folders=(spec.path, spec.outbox, spec.archive, spec.failed),
+            loop=self._loop,
+            lane=Lane(f"pulse-{spec.name}", self.lane_error),
+            on_silent=lambda: shared.events.fell_silent(self),
+            on_answer=self._answers_again,
+        )
         self._orders: list[Order] = []
         self._finishing = False
         self._scan_cause = "start"
@@ -118,6 +128,7 @@ class InboxRuntime:
     def start(self, trouble: str = "") -> None:
         """Open the door, recover on the finishing lane, then watch, then scan. `trouble`: why not at once."""
         self._look_lane.submit(self._begin, trouble)
+        self.pulse.start()
 
     def _begin(self, trouble: str) -> None:
         if trouble:
@@ -164,6 +175,7 @@ class InboxRuntime:
         self.arrivals.close()
         self._look_lane.submit(self.watch.close)
         self._look_lane.close(timeout_s=0.0)
+        self.pulse.close()
 
     def close(self, timeout_s: float) -> None:
         """End the finishing lane after what it has, then let go of the folder."""
@@ -276,6 +288,11 @@ class InboxRuntime:
     def _on_look_lane(self, call: Callable[[], None]) -> None:
         if not self._closed:
             self._look_lane.submit(call)
+
+    def _answers_again(self, seconds: float) -> None:
+        self._shared.events.answers_again(self, seconds)
+        if self._recovered:
+            self.request_scan("restored")
 
     def _overflowed(self) -> None:
         self._shared.events.watch_overflowed(self.spec)

@@ -1,5 +1,6 @@
 """The inboxes that are served: added, retired and added again without stopping running work."""
 
+import time
 from collections.abc import Callable, Iterator, Mapping
 
 from procwatch.dispatch.backlog import Backlog
@@ -104,8 +105,9 @@ class Inboxes(Mapping[str, InboxRuntime]):
             runtime.stop_intake()
 
     def close(self, timeout_s: float) -> None:
-        """End every lane and release the folders."""
+        """End every lane and release the folders; several that hang do not add up."""
+        deadline_s = time.monotonic() + timeout_s
         for runtime in self._runtimes.values():
-            runtime.close(timeout_s)
+            runtime.close(max(deadline_s - time.monotonic(), 0.0))
         for door in self._doors.values():
             door.close()

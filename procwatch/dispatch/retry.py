@@ -31,6 +31,9 @@ def after_death(death: Death, *, deaths: int, timeout_s: float) -> Verdict:
         why = "workers die of everything at present" if death.kind == "degraded" else "it had not begun"
         reason = f"the worker was lost and the file is not blamed: {why}"
         return Verdict(action="retry", error="worker-crashed", reason=reason, deaths=deaths)
+    if death.kind == "abandoned":
+        reason = "its file system does not answer; the worker was taken away"
+        return Verdict(action="retry", error="file-system-silent", reason=reason, deaths=deaths)
     if death.kind == "timeout":
         reason = f"rendering took longer than {timeout_s:g} s; the worker was stopped"
         return Verdict(action="fail", error="timeout", reason=reason, deaths=deaths)
