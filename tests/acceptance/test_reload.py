@@ -37,7 +37,9 @@ def configure(root: Path, *names: str, width: int = 64, workers: int = 1) -> Pat
     for name in names:
         (root / name / "in").mkdir(parents=True, exist_ok=True)
     config = root / "procwatch.toml"
-    config.write_text(HEAD.format(width=width, workers=workers) + "".join(INBOX.format(name=n) for n in names))
+    config.write_text(
+        HEAD.format(width=width, workers=workers) + "".join(INBOX.format(name=n) for n in names)
+    )
     return config
 
 
@@ -73,7 +75,9 @@ def test_inboxes_recipes_and_workers_change_while_it_runs(tmp_path: Path) -> Non
         eventually((tmp_path / "two" / "archive" / "ignored.jpg").exists)
 
 
-def test_an_inbox_that_moves_is_served_at_its_new_place_and_running_work_ends_at_the_old(tmp_path: Path) -> None:
+def test_an_inbox_that_moves_is_served_at_its_new_place_and_running_work_ends_at_the_old(
+    tmp_path: Path,
+) -> None:
     (tmp_path / "outside").mkdir()
     config = configure(tmp_path, "one")
     slow = images.slow_png(4000)

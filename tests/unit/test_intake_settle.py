@@ -205,7 +205,7 @@ def test_of_two_hints_the_later_event_counts_and_a_scan_is_no_event(
     assert merge_causes(earlier, later) is merged
 
 
-def test_a_whole_file_that_nobody_was_seen_to_close_is_read_after_settle_and_removed_after_the_long_wait() -> None:
+def test_a_whole_file_that_nobody_was_seen_to_close_is_read_after_settle_and_removed_late() -> None:
     whole = seen(Cause.CREATED, a_look(complete=True), 0.0)
     assert isinstance(judged(whole, 1.0), Wait)
     verdict = judged(whole, 2.0)
