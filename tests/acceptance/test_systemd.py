@@ -305,6 +305,28 @@ def test_a_mistake_in_the_configuration_is_told_and_not_tried_for_ever(service: 
     assert any('did you mean "settle"' in line for line in service.journal())
 
 
+def test_systemctl_reload_takes_over_a_good_configuration_and_refuses_a_bad_one(service: Service) -> None:
+    service.box.write(CONFIG, QUICK)
+    service.start()
+    pid = service.pid
+    service.drop({"before.jpg": images.jpeg(1)})
+    service.wait_for("job.done", path="before.jpg")
+
+    service.box.write(CONFIG, QUICK.replace("workers = 2", "workers = 1"))
+    service.box.run(f"systemctl reload {service.unit}")
+    assert service.wait_for("service.reloaded")["workers"] == 1
+
+    service.box.write(CONFIG, QUICK.replace("settle", "setle"))
+    service.box.run(f"systemctl reload {service.unit}", check=False)
+    told = service.wait_for("config.rejected")
+    assert any('did you mean "settle"' in mistake for mistake in told["mistakes"]), told
+
+    service.drop({"after.jpg": images.jpeg(2)})
+    service.wait_for("job.done", path="after.jpg")
+    assert service.pid == pid, "a reload is no restart"
+    service.box.write(CONFIG, QUICK)
+
+
 def test_a_late_mount_is_waited_for(service: Service) -> None:
     """Exit 4, no inbox can be watched: the unit comes back until the folder is there."""
     service.box.write(CONFIG, QUICK.replace("/srv/procwatch/inbox", "/srv/procwatch/late/inbox"))
