@@ -6,6 +6,7 @@ from functools import partial
 
 from procwatch.dispatch.publishing import STAGING
 from procwatch.errors import ConfigError
+from procwatch.fdopen import open_beneath
 from procwatch.model import InboxSpec, staging_folder
 from procwatch.settings.values import Settings
 from procwatch.worker import sandbox
@@ -39,9 +40,21 @@ def staging_maker(settings: Settings) -> "partial[None]":
 
 
 def _make_staging(inboxes: tuple[InboxSpec, ...], slot: int) -> None:
-    for spec in inboxes:
-        folder = os.path.dirname(staging_folder(f"{spec.outbox}/{STAGING}", slot, "", 0))
-        # An outbox that is not there, or full, is told about when a job needs it.
-        for path in (os.path.dirname(folder), folder):
-            with contextlib.suppress(OSError):
-                os.mkdir(path, 0o700)
+    for outbox in dict.fromkeys(spec.outbox for spec in inboxes):
+        with contextlib.suppress(
+            OSError
+        ):  # an outbox that is not there, or full, is told about when a job needs it
+            _make_slot_folder(outbox, slot)
+
+
+def _make_slot_folder(outbox: str, slot: int) -> None:
+    """Make OUTBOX/STAGING/slot-K; a link in the place of STAGING is not followed, others may write to an outbox."""
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(os.path.join(outbox, STAGING), 0o700)
+    staging = open_beneath(outbox, STAGING, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        name = os.path.basename(os.path.dirname(staging_folder("", slot, "", 0)))
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(name, 0o700, dir_fd=staging)
+    finally:
+        os.close(staging)

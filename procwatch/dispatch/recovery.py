@@ -2,6 +2,7 @@
 
 import json
 import os
+import stat
 import time
 from collections.abc import Callable
 from typing import Final
@@ -53,6 +54,8 @@ class Recovery:
     def make_slots(self, slots: int) -> None:
         """Make the folders in which workers may make theirs."""
         root = os.path.join(self._spec.outbox, STAGING)
+        if self._is_link(root):
+            return
         for slot in range(1, slots + 1):
             self._fs.make_dirs(os.path.join(root, f"slot-{slot}"), 0o700)
 
@@ -93,7 +96,7 @@ class Recovery:
         """Remove the staging folders of jobs that are not being published."""
         root = os.path.join(self._spec.outbox, STAGING)
         swept = 0
-        if self._fs.lstat(root) is None:
+        if self._fs.lstat(root) is None or self._is_link(root):
             return 0
         for slot in self._fs.list_dir(root):
             folder = os.path.join(root, slot)
@@ -103,6 +106,11 @@ class Recovery:
                     self._fs.remove_tree(path)
                     swept += 1
         return swept
+
+    def _is_link(self, path: str) -> bool:
+        """Whether somebody who may write to the outbox wants our folders to be made, and swept, elsewhere."""
+        status = self._fs.lstat(path)
+        return status is not None and stat.S_ISLNK(status.st_mode)
 
     def _is_ours(self, job: str, path: str) -> bool:
         known = self._reader.job(job)

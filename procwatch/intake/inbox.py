@@ -3,6 +3,7 @@
 Runs on the inbox's looking lane, because any of it can block with the file system.
 """
 
+import os
 import time
 from collections.abc import Callable
 from typing import Final, Protocol
@@ -12,6 +13,7 @@ from procwatch.intake.filesystems import watch_mode
 from procwatch.intake.filters import NameFilter
 from procwatch.intake.observer import InboxObserver
 from procwatch.intake.settle import Cause
+from procwatch.intake.walk import leads_elsewhere
 from procwatch.model import InboxSpec
 
 #: How often an observer is asked whether it still sees; bounds how long a silent death goes unnoticed.
@@ -59,6 +61,7 @@ class InboxWatch:
         self._failures = 0
         self.installs = 0
         self._reduced = ""
+        self._real_path = os.path.realpath(spec.path)
         self.mode = "none"
 
     @property
@@ -73,7 +76,7 @@ class InboxWatch:
     def admit(self) -> float | None:
         """Open the door; return None when the inbox may be served, else the seconds until the next try."""
         if not self._is_open:
-            reason = self._door.open()
+            reason = leads_elsewhere(self._spec.path, self._real_path) or self._door.open()
             if reason is not None:
                 return self.lose(reason)
             self._is_open = True

@@ -26,7 +26,7 @@ from procwatch.intake.filters import NameFilter
 from procwatch.intake.inotify import ArrivalEmitter, CarefulInotifyFD, silence_watchdog_warnings
 from procwatch.intake.polling import FileSeenEvent, ScanEmitter
 from procwatch.intake.settle import Cause
-from procwatch.intake.walk import Found, named_like_image, scan
+from procwatch.intake.walk import Found, leads_elsewhere, named_like_image, scan
 
 #: The smallest set that misses nothing: a hard link is only created, a rename into place only moved.
 _EVENTS: Final[list[type[FileSystemEvent]]] = [
@@ -135,6 +135,8 @@ class InboxObserver:
         return observer
 
     def _make_pass(self) -> Iterator[Found]:
+        if leads_elsewhere(self._root, self._real_root):
+            return iter(())  # `problem` tells, and the caller makes a new observer
         return scan(self._root, recursive=self._recursive, filter=self._names)
 
     def _blind(self) -> str | None:

@@ -1,5 +1,6 @@
 """Run scans on request in one thread, at the pace of whoever takes the chunks."""
 
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -7,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from procwatch.intake.filters import NameFilter
-from procwatch.intake.walk import Found, scan
+from procwatch.intake.walk import Found, leads_elsewhere, scan
 
 __all__ = ["CHUNK_ENTRIES", "Found", "ScanReport", "Scanner", "scan"]
 
@@ -54,6 +55,7 @@ class Scanner:
     ) -> None:
         """Take the inbox and who gets what is found. `credits` None: no limit but `pause`."""
         self._root, self._recursive, self._filter = root, recursive, filter
+        self._real_root = os.path.realpath(root)
         self._on_chunk, self._on_finished = on_chunk, on_finished
         self._changed = threading.Condition()
         self._credits = credits
@@ -140,6 +142,9 @@ class Scanner:
         found, errors = 0, _Errors()
         chunk: list[Found] = []
         chunk_begun_s = begun_s
+        trouble = leads_elsewhere(self._root, self._real_root)
+        if trouble:
+            return ScanReport(found=0, seconds=0.0, errors=1, first_error=trouble, subdir=subdir)
         entries = scan(
             self._root, recursive=self._recursive, filter=self._filter, subdir=subdir, on_error=errors.add
         )

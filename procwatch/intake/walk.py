@@ -90,6 +90,20 @@ def _scan_folder(
         os.close(descriptor)
 
 
+def leads_elsewhere(root: str, real_root: str) -> str:
+    """Say that `root` no longer leads to `real_root`, to which it led at the start; "" while it does.
+
+    A link that is put in the place of an inbox would have the daemon take away every file of another folder, with the
+    daemon's rights. A folder that was removed and made again, or mounted, is where it was.
+    """
+    now = os.path.realpath(root)
+    return (
+        ""
+        if now == real_root
+        else f"it leads to {now!a} now, and not to {real_root!a}: restart if that is meant"
+    )
+
+
 def _open_folder(root: str, folder: str) -> int:
     if folder:
         return open_beneath(root, folder, DIRECTORY_FLAGS)

@@ -9,7 +9,7 @@ import os
 import sys
 import sysconfig
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from procwatch.fdopen import open_beneath
@@ -44,6 +44,12 @@ class Plan:
     staging: tuple[str, ...]
     abi: int = landlock.NEWEST_ABI
     seccomp: bool = True
+    #: Where the inboxes really are, found out in the daemon, before it read anything from a stranger: a link that is
+    #: put in the place of one later would open another part of the machine to the workers.
+    real_inboxes: tuple[str, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "real_inboxes", tuple(map(os.path.realpath, self.inboxes)))
 
 
 OFF: Final = Plan(mode="off", inboxes=(), staging=())
@@ -124,8 +130,8 @@ def _confine_files(plan: Plan, slot: int, abi: int) -> None:
     try:
         for folder in python_folders():
             _grant(rights, _open_folder, folder, _READ_AND_LIST)
-        for inbox in plan.inboxes:
-            _bound[inbox] = _grant(rights, _open_folder, inbox, _READ)
+        for inbox, real in zip(plan.inboxes, plan.real_inboxes, strict=True):
+            _bound[inbox] = _grant(rights, _open_without_links, real, _READ)
         for staging in plan.staging:
             folder = _slot_folder(staging, slot)
             _bound[folder] = _grant(rights, _open_staging, folder, _MAKE)
@@ -156,6 +162,10 @@ def python_folders() -> list[str]:
 
 def _open_folder(folder: str) -> int:
     return os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+
+
+def _open_without_links(folder: str) -> int:
+    return open_beneath("/", folder.lstrip("/"), os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
 
 
 def _open_staging(folder: str) -> int:

@@ -192,6 +192,39 @@ def test_files_that_are_swapped_for_links_all_the_time(
                 assert b"canary" not in file.read_bytes(), f"a canary came to {file}"
 
 
+@pytest.mark.parametrize("observer", ["native", "polling"])
+def test_an_inbox_that_becomes_a_link_is_not_served(
+    observer: str, places: Places, canaries: CanaryTree, tmp_path: Path
+) -> None:
+    """Or else the daemon would take every file away from where the link leads, with its own rights."""
+    config = places.write_config(inbox=f'settle = "0s"\nrescan = "1s"\nobserver = "{observer}"')
+    with Daemon("-c", config, cwd=tmp_path) as daemon:
+        images.write(places.inbox / "before.jpg", images.jpeg(1))
+        daemon.wait_for("job.done", path="before.jpg")
+        eventually((places.archive / "before.jpg").exists)
+        places.inbox.rename(tmp_path / "aside")
+        places.inbox.symlink_to(canaries.root)
+        lost = daemon.wait_for("watch.lost", timeout_s=15)
+        daemon.wait_for("scan.finished", count=len(logs.select(daemon.lines(), "scan.finished")) + 2)
+        places.inbox.unlink()
+        (tmp_path / "aside").rename(places.inbox)
+        images.write(places.inbox / "after.jpg", images.jpeg(2))
+        daemon.wait_for("job.done", path="after.jpg", timeout_s=30)
+        assert {line["path"] for line in logs.terminal(daemon.lines())} == {"before.jpg", "after.jpg"}
+    assert lost["inbox"] == "inbox"
+
+
+def test_an_inbox_that_is_a_link_from_the_start_is_the_administrators(places: Places, tmp_path: Path) -> None:
+    """People link inboxes to other disks."""
+    (tmp_path / "disk").mkdir()
+    config = places.write_config(inbox='settle = "0s"')
+    places.inbox.rmdir()
+    places.inbox.symlink_to(tmp_path / "disk")
+    with Daemon("-c", config, cwd=tmp_path) as daemon:
+        images.write(tmp_path / "disk/a.jpg", images.jpeg(1))
+        daemon.wait_for("job.done", path="a.jpg")
+
+
 def test_a_hard_link_to_a_file_elsewhere_is_read_but_keeps_its_other_name(
     places: Places, tmp_path: Path
 ) -> None:
