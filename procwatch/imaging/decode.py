@@ -14,6 +14,7 @@ from procwatch.imaging.failures import guarded
 from procwatch.imaging.geometry import Size
 from procwatch.imaging.memory import codec_has_headroom
 from procwatch.imaging.metadata import orientation_of, upright_size
+from procwatch.imaging.scans import MAX_SCANS, jpeg_scans
 from procwatch.model import Limits
 from procwatch.units import format_size
 
@@ -75,6 +76,7 @@ def open_header(source: BinaryIO, formats: tuple[str, ...], limits: Limits) -> H
         if pillow_format not in {*readable, *(also for name in readable for also in _ALSO.get(name, ()))}:
             raise ImageError("unsupported-format", f"{pillow_format} is not among the formats allowed here")
         frames = _frames(image, source, limits)
+        _check_scans(image, source)
         orientation = orientation_of(image)
         return Header(
             image=image,
@@ -83,6 +85,14 @@ def open_header(source: BinaryIO, formats: tuple[str, ...], limits: Limits) -> H
             orientation=orientation,
             size=upright_size(image.size, orientation),
             profile=image.info.get("icc_profile") or None,
+        )
+
+
+def _check_scans(image: Image.Image, source: BinaryIO) -> None:
+    """Refuse a JPEG that would be decoded thousands of times over: 187 KB took 25 s."""
+    if image.info.get("progressive") and jpeg_scans(source, MAX_SCANS + 1) > MAX_SCANS:
+        raise ImageError(
+            "unsupported-format", f"a JPEG with more than {MAX_SCANS} scans, which no program writes"
         )
 
 

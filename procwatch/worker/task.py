@@ -64,7 +64,9 @@ def _render_opened(
     staging = staging_folder(task.staging_root, slot, task.job, task.attempt)
     digest = None
     try:
-        if task.want_digest:
+        if (
+            task.want_digest and task.fingerprint.size <= task.limits.max_bytes
+        ):  # a sparse file can have terabytes
             digest = hashlib.file_digest(source, "sha256").hexdigest()
             source.seek(0)
         os.mkdir(staging, 0o700)  # exclusive: no attempt ever writes into another's folder

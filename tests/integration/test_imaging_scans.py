@@ -1,0 +1,63 @@
+"""A JPEG of many scans is refused before it is decoded; ordinary ones are counted right."""
+
+import io
+import time
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from procwatch.errors import ImageError
+from procwatch.imaging.recipe import BUILTIN_RECIPES
+from procwatch.imaging.scans import MAX_SCANS, jpeg_scans
+from procwatch.testing import make_image
+from tests.support.pictures import render_bytes
+
+pytestmark = pytest.mark.integration
+
+PROGRESSIVE = make_image(64, 48, progressive=True)
+
+
+def with_scans(count: int, side: int = 64) -> bytes:
+    """Return a progressive JPEG that repeats its last scan until it has so many."""
+    picture = make_image(side, side, progressive=True)
+    last = picture[picture.rindex(b"\xff\xda") : -2]
+    return picture[:-2] + last * (count - scans(picture)) + picture[-2:]
+
+
+def scans(data: bytes, at_most: int = 10_000) -> int:
+    return jpeg_scans(io.BytesIO(data), at_most)
+
+
+def test_scans_are_counted() -> None:
+    assert scans(make_image(64, 48)) == 1
+    assert scans(PROGRESSIVE) == 10
+    assert scans(with_scans(137)) == 137
+    assert scans(with_scans(137), 20) == 20
+
+
+def test_what_looks_like_a_scan_elsewhere_does_not_count() -> None:
+    """In a comment, in an embedded thumbnail, and behind the end, where phones put a film."""
+    noise = b"\xff\xda\x00\x08" * 1000
+    commented = make_image(64, 48, progressive=True, comment=noise)
+    assert scans(commented) == 10
+    exif = Image.Exif()
+    exif[0x010E] = "x"
+    assert scans(make_image(64, 48, progressive=True, exif=exif.tobytes() + PROGRESSIVE)) == 10
+    assert scans(PROGRESSIVE + noise) == 10
+
+
+@pytest.mark.parametrize("cut", [0, 1, 2, 3, 20, 200, 500, -1])
+def test_a_damaged_file_ends_the_count(cut: int) -> None:
+    assert scans(PROGRESSIVE[:cut]) <= 10
+    assert scans(b"\xff\xd8" + b"\xff\xda\x00\x00" * 5) == 5
+
+
+def test_too_many_are_refused_at_once_and_the_limit_is_not(tmp_path: Path) -> None:
+    web = BUILTIN_RECIPES["web"]
+    began_s = time.perf_counter()
+    with pytest.raises(ImageError, match="more than 500 scans") as refused:
+        render_bytes(with_scans(3000, side=1024), web, tmp_path / "many")
+    assert refused.value.code == "unsupported-format"
+    assert time.perf_counter() - began_s < 2
+    assert render_bytes(with_scans(MAX_SCANS), web, tmp_path / "some").width == 64
