@@ -176,6 +176,19 @@ class RenderFailed:
 RenderResult = Rendered | RenderFailed
 
 
+_newest_id_ms = [0]
+
+
 def new_id() -> str:
-    """Return a job id that sorts by time: 12 hex digits of milliseconds, 6 random ones."""
-    return f"{time.time_ns() // 1_000_000:012x}{secrets.token_hex(3)}"
+    """Return a job id that sorts after all before it: 12 hex digits of milliseconds, 6 random ones.
+
+    "The newest job of a path" is the one with the highest id, so ids go up also when the clock is set back.
+    """
+    _newest_id_ms[0] = max(time.time_ns() // 1_000_000, _newest_id_ms[0] + 1)
+    return f"{_newest_id_ms[0]:012x}{secrets.token_hex(3)}"
+
+
+def ids_start_after(job: str | None) -> None:
+    """Have new ids sort after that of the newest job of earlier runs, whatever the clock said then."""
+    if job is not None:
+        _newest_id_ms[0] = max(_newest_id_ms[0], int(job[:12], 16))

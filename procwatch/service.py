@@ -29,7 +29,7 @@ from procwatch.dispatch.registry import Registry
 from procwatch.errors import EXIT_INTERRUPTED, NoInboxError, ProcwatchError
 from procwatch.heartbeat import Heartbeat, status_line
 from procwatch.intake.lock import lock_folder
-from procwatch.model import InboxSpec
+from procwatch.model import InboxSpec, ids_start_after
 from procwatch.observe.log import Log
 from procwatch.observe.notify import Notifier
 from procwatch.pool.admission import Budget
@@ -250,6 +250,7 @@ class Service:
             ledger = open_ledger(ledger_path, self._tell_reset)
             last = ledger.last_run()
             ledger.begin_run(boot, os.getpid())
+            ids_start_after(ledger.newest_job())
         except (OSError, sqlite3.OperationalError) as error:
             raise NoInboxError(
                 f"cannot keep state in {settings.state_dir}: {error}",

@@ -191,6 +191,11 @@ class LedgerReader:
         (verdict,) = self._db.execute("PRAGMA quick_check(1)").fetchone()
         return str(verdict)
 
+    def newest_job(self) -> str | None:
+        """Return the highest job id."""
+        row = self._db.execute("SELECT max(job) FROM jobs").fetchone()
+        return None if row is None or row[0] is None else str(row[0])
+
     def last_run(self) -> tuple[str, bool] | None:
         """Return (boot id, ended in order) of the newest run."""
         row = self._db.execute("SELECT boot, ended_at FROM runs ORDER BY run DESC LIMIT 1").fetchone()
