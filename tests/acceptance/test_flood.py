@@ -1,0 +1,115 @@
+"""However fast files come, and however many: each is processed once, and the daemon's memory stays small."""
+
+import subprocess
+import sys
+import time
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.support import images, logs, namespaces
+from tests.support.daemon import Daemon
+from tests.support.oracle import Oracle
+from tests.support.places import Places
+
+pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(1800)]
+
+#: Tiny pictures, one tiny output each: what is measured is what comes before and after rendering.
+_RECIPE = """
+[recipe.dot.output.dot]
+steps = [{ op = "fit", width = 8, height = 8 }]
+format = "png"
+"""
+_WRITER = """
+import os, sys
+source, target, per_folder = sys.argv[1], sys.argv[2], int(sys.argv[3])
+contents = [(name, open(os.path.join(source, name), "rb").read()) for name in sorted(os.listdir(source))]
+for number, (name, data) in enumerate(contents):
+    folder = target
+    if per_folder:
+        folder = os.path.join(target, f"{name[0]}{number // per_folder}")
+        if number % per_folder == 0:
+            os.mkdir(folder)
+    with open(os.path.join(folder, name), "wb") as file:
+        file.write(data)
+"""
+
+
+def flood(
+    daemon: Daemon,
+    places: Places,
+    oracle: Oracle,
+    outside: Path,
+    count: int,
+    *,
+    writers: int,
+    per_folder: int = 0,
+) -> float:
+    """Write `count` pictures as fast as `writers` processes can; return the seconds until all are done."""
+    for writer in range(writers):
+        source = outside / f"{writer}"
+        source.mkdir(parents=True)
+        for number in range(count // writers):
+            name = f"{'abcdef'[writer]}{number:06}.jpg"
+            data = images.jpeg(writer * count + number, (8, 8))
+            path = f"{name[0]}{number // per_folder}/{name}" if per_folder else name
+            (source / name).write_bytes(oracle.expect(path, data))
+    began_s = time.monotonic()
+    argv = [sys.executable, "-c", _WRITER]
+    started = [
+        subprocess.Popen([*argv, str(outside / f"{writer}"), str(places.inbox), str(per_folder)])
+        for writer in range(writers)
+    ]
+    for process in started:
+        assert process.wait(300) == 0
+    written_s = time.monotonic() - began_s
+    daemon.wait_for_ends(count, timeout_s=60 + count / 20)
+    oracle.eventually(60, archive=count)
+    done_s = time.monotonic() - began_s
+    ends = logs.terminal(daemon.lines())
+    assert len(ends) == count
+    overflows = len(logs.select(daemon.lines(), "watch.overflowed"))
+    print(
+        f"{count} files by {writers}: written in {written_s:.1f} s, done in {done_s:.1f} s, {overflows} overflows"
+    )
+    return done_s
+
+
+def small(places: Places) -> Path:
+    return places.write_config(
+        inbox='recipe = "dot"\nrescan = "30s"\non_success = "archive"', rest=_RECIPE, level="info"
+    )
+
+
+@pytest.fixture
+def dots(places: Places) -> Oracle:
+    return Oracle(places=places, outputs={"dot": 8})
+
+
+def test_folders_that_are_made_and_filled_at_full_speed_lose_nothing(
+    places: Places, dots: Oracle, tmp_path: Path
+) -> None:
+    """A file that is there before its folder is watched has no event, or only that it was created."""
+    with Daemon("-c", small(places), cwd=tmp_path) as daemon:
+        flood(daemon, places, dots, tmp_path / "outside", 2000, writers=2, per_folder=2)
+
+
+def test_two_writers_and_a_short_event_queue_lose_nothing(
+    places: Places, dots: Oracle, tmp_path: Path
+) -> None:
+    """The kernel drops most events; scans find what they were about."""
+    with ExitStack() as stack:
+        with namespaces.short_event_queue(16):
+            daemon = stack.enter_context(Daemon("-c", small(places), cwd=tmp_path))
+        flood(daemon, places, dots, tmp_path / "outside", 2000, writers=2)
+        assert logs.select(daemon.lines(), "watch.overflowed")
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("case", ["20,000 files", "2,000 folders of two files", "100,000 files"])
+def test_a_large_flood_loses_nothing(case: str, places: Places, dots: Oracle, tmp_path: Path) -> None:
+    per_folder = 2 if "folders" in case else 0
+    count = int(case.partition(" ")[0].replace(",", "")) * (per_folder or 1)
+    with Daemon("-c", small(places), cwd=tmp_path) as daemon:
+        flood(daemon, places, dots, tmp_path / "outside", count, writers=2, per_folder=per_folder)
