@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from procwatch.observe.events import EVENTS, catalogue_markdown, problems
+from procwatch.observe.metrics import metrics_markdown
 
 pytestmark = pytest.mark.integration
 
@@ -101,3 +102,9 @@ def test_a_recipe_answers_its_question(question: str, folder: Path) -> None:
 def test_the_recipe_for_trouble_finds_warnings_and_errors_only(folder: Path) -> None:
     found = [json.loads(line) for line in ask("Is there anything that I should look at?", folder)]
     assert [line["event"] for line in found] == ["job.failed"] * 3
+
+
+def test_the_page_shows_the_metrics_of_the_code() -> None:
+    text = (Path(__file__).parents[2] / "systemd" / "README.md").read_text()
+    shown = text.partition("<!-- metrics: begin -->\n")[2].partition("\n<!-- metrics: end -->")[0]
+    assert shown == metrics_markdown().strip()
