@@ -55,9 +55,10 @@ def test_a_damaged_file_ends_the_count(cut: int) -> None:
 
 def test_too_many_are_refused_at_once_and_the_limit_is_not(tmp_path: Path) -> None:
     web = BUILTIN_RECIPES["web"]
-    began_s = time.perf_counter()
+    bomb = with_scans(3000, side=1024)
+    began_s = time.process_time()
     with pytest.raises(ImageError, match="more than 500 scans") as refused:
-        render_bytes(with_scans(3000, side=1024), web, tmp_path / "many")
+        render_bytes(bomb, web, tmp_path / "many")
     assert refused.value.code == "unsupported-format"
-    assert time.perf_counter() - began_s < 2
+    assert time.process_time() - began_s < 1, "it is refused before it is decoded"
     assert render_bytes(with_scans(MAX_SCANS), web, tmp_path / "some").width == 64
