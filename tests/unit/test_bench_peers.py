@@ -40,8 +40,8 @@ def test_pictures_of_other_sizes_are_not_compared() -> None:
 
 
 def test_the_chart_is_well_formed_and_bars_are_in_proportion() -> None:
-    groups = [("a < b & c", [("procwatch", 20.0, 19.0, 21.0), ("other", 10.0, 9.0, 11.0)])]
-    root = ET.fromstring(bars(groups, unit="images/s"))
+    groups = [("a < b & c", "images/s", [("procwatch", 20.0, 19.0, 21.0), ("other", 10.0, 9.0, 11.0)])]
+    root = ET.fromstring(bars(groups))
     space = "{http://www.w3.org/2000/svg}"
     ours, theirs = root.findall(f"{space}rect")
     assert float(ours.attrib["width"]) == pytest.approx(2 * float(theirs.attrib["width"]), abs=0.2)

@@ -207,17 +207,19 @@ def _chart(results: Sequence[backlog.Result], kernels: Sequence[one_picture.Kern
         "thumb": "thumb: 60 photos to 320 px JPEG",
         "web": "web: 60 photos to 1600 px progressive JPEG and 400 px WebP",
     }
-    groups: list[tuple[str, list[Bar]]] = []
+    groups: list[tuple[str, str, list[Bar]]] = []
     for place, words in (("disk", "on disk, procwatch with fsync"), ("tmpfs", "on tmpfs")):
         for recipe, title in titles.items():
             rows = [r for r in results if (r.recipe, r.place) == (recipe, place)]
             rows.sort(key=lambda result: -result.median)
             if rows:
-                groups.append((f"{title}, {words}", [_bar(r.engine, r.images_per_s) for r in rows]))
+                groups.append(
+                    (f"{title}, {words}", "images/s", [_bar(r.engine, r.images_per_s) for r in rows])
+                )
     ordered = sorted(kernels, key=lambda kernel: -kernel.median)
     title = "sharp's benchmark picture, 2725 x 2225 to 720 x 588, one thread"
-    groups.append((title, [_bar(kernel.name, kernel.images_per_s) for kernel in ordered]))
-    return bars(groups, unit="images/s")
+    groups.append((title, "images/s", [_bar(kernel.name, kernel.images_per_s) for kernel in ordered]))
+    return bars(groups)
 
 
 def _bar(name: str, rates: Sequence[float]) -> Bar:

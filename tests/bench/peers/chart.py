@@ -15,11 +15,11 @@ text { font: 13px system-ui, sans-serif; fill: #57606a }
 Bar = tuple[str, float, float, float]  # name, median, lowest, highest
 
 
-def bars(groups: Sequence[tuple[str, Sequence[Bar]]], *, unit: str, ours: str = "procwatch") -> str:
-    """Return one chart of several groups; the range of the rounds is a line in each bar."""
+def bars(groups: Sequence[tuple[str, str, Sequence[Bar]]], *, ours: str = "procwatch") -> str:
+    """Return one chart of several groups (title, unit, bars); the range of the rounds is a line in each bar."""
     rows: list[str] = []
     y = 8
-    for title, values in groups:
+    for title, unit, values in groups:
         y += 22
         rows.append(f'<text class="title" x="0" y="{y}">{escape(title)}</text>')
         y += 10

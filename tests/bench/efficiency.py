@@ -1,0 +1,110 @@
+"""What is lost between the pixels and the hot folder: python -m tests.bench.efficiency.
+
+E = files a second of the daemon / files a second of as many concurrent loops that only render, in turns on the same
+files. The loops write their outputs to tmpfs and sync nothing; the daemon has its ledger on, and syncs on a real disk.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from procwatch.imaging.recipe import Recipe
+from procwatch.imaging.render import render, warm_up
+from procwatch.model import Limits
+from tests.bench.peers.backlog import Result, one_run
+from tests.bench.peers.engines import ENGINES, REPOSITORY, Box, config
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m tests.bench.efficiency", description=__doc__)
+    corpus = Path(os.environ.get("PROCWATCH_CORPUS", REPOSITORY.parent / "shared" / "corpus"))
+    parser.add_argument("--photos", type=Path, default=corpus / "photos")
+    parser.add_argument("--copies", type=int, default=4)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--recipe", nargs="+", default=["thumb", "web"])
+    parser.add_argument("--disk", type=Path, default=Path("/var/tmp"))
+    parser.add_argument("--tmpfs", type=Path, default=Path("/dev/shm"))
+    parser.add_argument("--loop", nargs=3, metavar=("RECIPE", "COPIES", "SCRATCH"), help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    photos = sorted(path for path in args.photos.iterdir() if path.suffix.lower() in {".jpg", ".jpeg"})
+    if args.loop:
+        _loop(args.loop[0], photos * int(args.loop[1]), Path(args.loop[2]))
+        return
+    workers = 2  # as many as the daemon is configured with
+    for recipe in args.recipe:
+        result = Result(engine="procwatch", recipe=recipe, place="disk")
+        loops: list[float] = []
+        for number in range(args.rounds):
+            one_run(ENGINES[0], result, args.disk, photos, copies=args.copies, peers=Path())
+            loops.append(_loops(args, recipe, workers))
+            told = f"daemon {result.images_per_s[-1]:.1f}, loops {loops[-1]:.1f} images/s"
+            print(f"{recipe} round {number + 1}: {told}", file=sys.stderr, flush=True)
+        pairs = [a / b for a, b in zip(result.images_per_s, loops, strict=True)]
+        print(
+            f"{recipe}: E = {statistics.median(pairs):.3f} ({min(pairs):.3f} to {max(pairs):.3f}),"
+            f" daemon {statistics.median(result.images_per_s):.1f},"
+            f" {workers} loops {statistics.median(loops):.1f} images/s"
+        )
+
+
+def _loops(args: argparse.Namespace, recipe: str, workers: int) -> float:
+    """Return the images a second of all loops together."""
+    command = [sys.executable, "-m", "tests.bench.efficiency", "--photos", str(args.photos)]
+    with tempfile.TemporaryDirectory(dir=args.tmpfs, prefix="procwatch-loops-") as scratch:
+        loops = [
+            subprocess.Popen(
+                [*command, "--loop", recipe, str(args.copies), f"{scratch}/{number}"],
+                cwd=REPOSITORY,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+            )
+            for number in range(workers)
+        ]
+        for loop in loops:
+            assert loop.stdout is not None
+            loop.stdout.readline()  # ready
+        for loop in loops:
+            assert loop.stdin is not None
+            loop.stdin.close()  # go
+        return sum(float(json.loads(loop.stdout.read())) for loop in loops if loop.stdout is not None)
+
+
+def _loop(recipe_name: str, photos: list[Path], scratch: Path) -> None:
+    """Render everything once, from memory, when stdin is closed; print images a second."""
+    recipe = _recipe(recipe_name, scratch)
+    warm_up([recipe])
+    sources = {photo: photo.read_bytes() for photo in set(photos)}
+    _render_all(recipe, photos[:1], sources, scratch)
+    print("ready", flush=True)
+    sys.stdin.read()
+    began_s = time.monotonic()
+    _render_all(recipe, photos, sources, scratch)
+    print(json.dumps(len(photos) / (time.monotonic() - began_s)))
+
+
+def _recipe(name: str, folder: Path) -> Recipe:
+    from procwatch.settings.load import load
+
+    box = Box(root=folder).make()
+    return load(str(config(box, name))).recipes[name]
+
+
+def _render_all(recipe: Recipe, photos: list[Path], sources: dict[Path, bytes], scratch: Path) -> None:
+    import io
+    import shutil
+
+    staging = scratch / "staging"
+    for photo in photos:
+        staging.mkdir()
+        render(io.BytesIO(sources[photo]), recipe, Limits(), str(staging))
+        shutil.rmtree(staging)
+
+
+if __name__ == "__main__":
+    main()
