@@ -222,18 +222,14 @@ def _drop_capabilities() -> None:
     """Give up what root may do, but for reading files of others (capset(2)); nothing changes for other users."""
     libc = ctypes.CDLL(None, use_errno=True)
     header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION, 0)
-    sets = (
-        ctypes.c_uint32 * 6
-    )()  # effective, permitted, inheritable; then the same for capabilities from 32 on
+    # Effective, permitted, inheritable; then the same for capabilities from 32 on.
+    sets = (ctypes.c_uint32 * 6)()
     if libc.capget(ctypes.byref(header), ctypes.byref(sets)):
         return
-    if not any(sets):
-        return  # an ordinary user; a unit's filter may forbid the call below
     kept = sets[1] & _CAP_DAC_READ_SEARCH
     wanted = (ctypes.c_uint32 * 6)(kept & sets[0], kept, 0, 0, 0, 0)
     if list(wanted) == list(sets):
         return  # the service's own unit has none to give up, and its filter refuses the call
-    sets = wanted
-    if libc.capset(ctypes.byref(header), ctypes.byref(sets)):
+    if libc.capset(ctypes.byref(header), ctypes.byref(wanted)):
         number = ctypes.get_errno()
         raise OSError(number, f"capset: {os.strerror(number)}")
