@@ -9,7 +9,6 @@ signal handlers  ─┘                 └──► lanes (publish, dispose), j
 import errno
 import time
 from collections.abc import Mapping
-from concurrent.futures import Future
 from dataclasses import replace
 from functools import partial
 from typing import Any, Final
@@ -21,7 +20,7 @@ from procwatch.dispatch.backlog import Backlog
 from procwatch.dispatch.endings import Endings
 from procwatch.dispatch.inbox_runtime import InboxRuntime
 from procwatch.dispatch.job import Job
-from procwatch.dispatch.journal import Journal, as_os_error
+from procwatch.dispatch.journal import Journal, Ticket, as_os_error
 from procwatch.dispatch.large import LargeJobs
 from procwatch.dispatch.ledger import Known
 from procwatch.dispatch.loop import Loop
@@ -213,9 +212,9 @@ class Dispatcher:
             if job is None:
                 break
             self._begin(job)
-        self._endings.flush_logged()
+        logged_s = self._endings.flush_logged(now_s, at_once=self.stopping)
         self._press_back()
-        return again_s
+        return min((due_s for due_s in (again_s, logged_s) if due_s is not None), default=None)
 
     def _next_job(self, now_s: float) -> Job | None:
         """Return what to run now: a large job that fits, else the next of the backlog that does."""
@@ -249,7 +248,7 @@ class Dispatcher:
         job.state = State.RUNNING
         self._starting[job.id] = job
         identity, attempt = job.identity, job.attempt
-        future = self._journal.submit(
+        self._journal.submit(
             lambda ledger: ledger.start_attempt(
                 job.id,
                 identity,
@@ -259,12 +258,12 @@ class Dispatcher:
                 queued_at=job.queued_at,
             ),
             point="ledger.started",
+            then=partial(self._loop.post, self._recorded, job),
         )
-        future.add_done_callback(partial(self._loop.post, self._recorded, job))
 
-    def _recorded(self, job: Job, future: "Future[None]") -> None:
+    def _recorded(self, job: Job, ticket: Ticket[None]) -> None:
         self._starting.pop(job.id)
-        error = future.exception()
+        error = ticket.exception()
         if error is not None:
             job.attempt -= 1
             self._backlog.add(job)

@@ -5,7 +5,6 @@ Loop thread only. The finishing lanes do the work and post their results here.
 
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future
 from functools import partial
 from typing import Any, Final, Protocol
 
@@ -14,7 +13,7 @@ from structlog.typing import FilteringBoundLogger
 from procwatch.dispatch import lines
 from procwatch.dispatch.inbox_runtime import InboxRuntime, Order
 from procwatch.dispatch.job import Job
-from procwatch.dispatch.journal import Journal
+from procwatch.dispatch.journal import Journal, Ticket
 from procwatch.dispatch.ledger import Known
 from procwatch.dispatch.loop import Loop
 from procwatch.dispatch.orders import (
@@ -35,6 +34,10 @@ from procwatch.pool.ports import Report
 #: A staged file that is gone is rendered again; one that is gone this often is somebody's doing.
 _MAX_RELOSSES: Final = 3
 _LOGGED_AGAIN_S: Final = 5.0
+#: That lines are written is remembered for many jobs at once, and no later than this: a commit for each was a tenth of
+#: the daemon's CPU time. A crash in between makes the next run write these lines once more, marked as recovered.
+_LOGGED_AFTER_S: Final = 0.2
+_LOGGED_MANY: Final = 100
 
 
 class Requeue(Protocol):
@@ -70,6 +73,7 @@ class Endings:
         )
         self._on_ended = on_ended
         self._logged: list[str] = []
+        self._logged_since_s = 0.0
         self._publishing: dict[str, PublishOrder] = {}
         self._failing: dict[str, FailOrder] = {}
         self._disposing: dict[str, DisposeOrder] = {}
@@ -172,18 +176,31 @@ class Endings:
     def log_recovered(self, job: str, event: str, fields: Mapping[str, Any]) -> None:
         """Write the terminal line that a crash may have swallowed."""
         (self._log.error if event == "job.failed" else self._log.info)(event, **fields)
+        self._note_logged(job)
+
+    def _note_logged(self, job: str) -> None:
+        if not self._logged:
+            self._logged_since_s = self._loop.clock()
         self._logged.append(job)
 
-    def flush_logged(self) -> None:
-        """Once a tick: remember which lines are written."""
-        if self._logged:
-            batch, self._logged = self._logged, []
-            future = self._journal.submit(lambda ledger: ledger.logged(batch), point="ledger.logged")
-            future.add_done_callback(partial(self._loop.post, self._noted, batch))
+    def flush_logged(self, now_s: float, *, at_once: bool = False) -> float | None:
+        """Once a tick: remember which lines are written. Return when the next tick must come at the latest."""
+        if not self._logged:
+            return None
+        due_s = self._logged_since_s + _LOGGED_AFTER_S
+        if now_s < due_s and len(self._logged) < _LOGGED_MANY and not at_once:
+            return due_s
+        batch, self._logged = self._logged, []
+        self._journal.submit(
+            lambda ledger: ledger.logged(batch),
+            point="ledger.logged",
+            then=partial(self._loop.post, self._noted, batch),
+        )
+        return None
 
-    def _noted(self, batch: list[str], future: "Future[None]") -> None:
+    def _noted(self, batch: list[str], ticket: Ticket[None]) -> None:
         """What could not be remembered is tried again, or a restart would write these lines a second time."""
-        if future.exception() is not None:
+        if ticket.exception() is not None:
             self._loop.call_later(_LOGGED_AGAIN_S, self._note_again, batch)
 
     def _note_again(self, batch: list[str]) -> None:
@@ -194,7 +211,7 @@ class Endings:
     def published(
         self, job: str, line: Mapping[str, Any], sha256: str | None, fingerprint: Fingerprint
     ) -> None:
-        order = self._publishing.pop(job)
+        self._publishing.pop(job)
         self._reports.pop(job, None)
         here = self._registry.get(job)
         assert here is not None
@@ -203,9 +220,8 @@ class Endings:
         self._registry.count_done(line.get("worker_pid"), here.inbox)
         self._log.info("job.done", **line)
         self._on_ended("job.done", line)
-        self._logged.append(job)
+        self._note_logged(job)
         runtime = self._inboxes[here.inbox]
-        runtime.clean(order.staging)
         self._trouble.over_if(runtime, "render", "publish", "ledger")
         self._dispose_when_removable(here)
 
@@ -235,7 +251,7 @@ class Endings:
         self._trouble.over_if(self._inboxes[here.inbox], "ledger")
         self._log.error("job.failed", **line)
         self._on_ended("job.failed", line)
-        self._logged.append(job)
+        self._note_logged(job)
         self._dispose_when_removable(here)
 
     def disposed(self, what: Disposed) -> None:

@@ -186,6 +186,14 @@ class InboxRuntime:
 
     def _make_finishers(self, shared: Collaborators) -> tuple[Publisher, Disposer, Recovery]:
         reader = shared.open_reader()
+        disposer = Disposer(
+            spec=self.spec,
+            fs=shared.fs,
+            journal=shared.journal,
+            post=self._loop.post,
+            results=shared.results,
+            is_there=self._door.is_same,
+        )
         publisher = Publisher(
             spec=self.spec,
             fs=shared.fs,
@@ -194,14 +202,7 @@ class InboxRuntime:
             post=self._loop.post,
             results=shared.results,
             is_there=self._door.is_same,
-        )
-        disposer = Disposer(
-            spec=self.spec,
-            fs=shared.fs,
-            journal=shared.journal,
-            post=self._loop.post,
-            results=shared.results,
-            is_there=self._door.is_same,
+            clean=disposer.clean,
         )
         recovery = Recovery(
             spec=self.spec, fs=shared.fs, journal=shared.journal, reader=reader, publisher=publisher

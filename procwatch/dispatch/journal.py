@@ -12,9 +12,8 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 from procwatch import faults
 from procwatch.dispatch.ledger import Ledger
@@ -31,12 +30,49 @@ _ERRNO: Final = {
 _PRIMARY_CODE: Final = 0xFF  # extended result codes carry the primary one in their lowest byte
 
 
+class Ticket(Generic[T]):
+    """What becomes of one write: a Future with nothing but what is needed, at a fifth of its price.
+
+    A Future has a Condition, which is made, notified and waited for in Python; there are four writes a file.
+    """
+
+    __slots__ = ("_ended", "_error", "_result", "_then")
+
+    def __init__(self, then: "Callable[[Ticket[T]], None] | None" = None) -> None:
+        self._ended = threading.Lock()
+        self._ended.acquire()
+        self._then = then
+        self._result: T | None = None
+        self._error: BaseException | None = None
+
+    def end(self, result: T | None, error: BaseException | None = None) -> None:
+        """Say how the write ended; once, by the journal's thread."""
+        self._result, self._error = result, error
+        self._ended.release()
+        if self._then is not None:
+            self._then(self)
+
+    def exception(self, timeout_s: float | None = None) -> BaseException | None:
+        """Wait for the end; return why the write failed, None when it is committed. Raises TimeoutError."""
+        if not self._ended.acquire(timeout=-1 if timeout_s is None else timeout_s):
+            raise TimeoutError
+        self._ended.release()
+        return self._error
+
+    def result(self, timeout_s: float | None = None) -> T:
+        """Wait for the commit; return what the operation returned, or raise what kept it from being committed."""
+        error = self.exception(timeout_s)
+        if error is not None:
+            raise error
+        return self._result  # type: ignore[return-value]  # set before the lock was released
+
+
 @dataclass(frozen=True, slots=True)
 class _Write:
     operation: Callable[[Ledger], Any]
     durable: bool
     point: str | None  # fault point to pass right before the commit
-    future: "Future[Any]"
+    ticket: "Ticket[Any]"
 
 
 class Journal:
@@ -54,15 +90,20 @@ class Journal:
         self._thread.start()
 
     def submit(
-        self, operation: Callable[[Ledger], T], *, durable: bool = False, point: str | None = None
-    ) -> "Future[T]":
-        """Queue a write; the future ends when it is committed. Its callbacks run on the journal's thread.
+        self,
+        operation: Callable[[Ledger], T],
+        *,
+        durable: bool = False,
+        point: str | None = None,
+        then: Callable[[Ticket[T]], None] | None = None,
+    ) -> Ticket[T]:
+        """Queue a write; the ticket ends when it is committed. `then` runs on the journal's thread and never raises.
 
         What the ledger's disk refuses is an OSError, as from any other file.
         """
-        future: Future[T] = Future()
-        self._queue.put(_Write(operation, durable, point, future))
-        return future
+        ticket = Ticket(then)
+        self._queue.put(_Write(operation, durable, point, ticket))
+        return ticket
 
     def call(self, operation: Callable[[Ledger], T], *, durable: bool = False, point: str | None = None) -> T:
         """Write and wait for the commit. For lanes, never for the loop."""
@@ -106,10 +147,10 @@ class Journal:
                     self._commit([write])
             else:
                 trouble = as_os_error(error) if isinstance(error, sqlite3.OperationalError) else error
-                batch[0].future.set_exception(trouble)
+                batch[0].ticket.end(None, trouble)
             return
         for write, result in zip(batch, results, strict=True):
-            write.future.set_result(result)
+            write.ticket.end(result)
 
     def _transaction(self, batch: list[_Write]) -> list[Any]:
         began_s = time.monotonic()

@@ -276,13 +276,16 @@ class Ledger(LedgerReader):
         line: str,
         sha256: str | None,
         overwrite: bool,
-    ) -> None:
-        """Record the intent to publish under final names. Raises NameTakenError unless `overwrite`."""
+    ) -> bool:
+        """Record the intent to publish under final names; return whether the source has had others before.
+
+        Raises NameTakenError unless `overwrite`.
+        """
         self._db.execute(
             "UPDATE jobs SET state = 'publishing', size = ?, mtime_ns = ?, sha256 = ?, line = ? WHERE job = ?",
             (identity.size, identity.mtime_ns, sha256, line, job),
         )
-        self._db.execute(
+        before = self._db.execute(
             "UPDATE names SET obsolete_by = ? WHERE inbox = ? AND source = ?",
             (job, identity.inbox, os.fsencode(identity.path)),
         )
@@ -290,6 +293,7 @@ class Ledger(LedgerReader):
         for position, rendition in enumerate(renditions):
             self._own_name(job, identity, rendition, overwrite=overwrite)
             self._insert_rendition(job, position, rendition)
+        return before.rowcount > 0
 
     def _insert_rendition(self, job: str, position: int, rendition: Rendition) -> None:
         self._db.execute(

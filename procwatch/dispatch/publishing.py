@@ -39,6 +39,7 @@ class _Plan:
     identity: Identity
     fingerprint: Fingerprint
     renditions: list[Rendition]
+    replaces: bool = True  # the source has had renditions before; names that it no longer uses have to go
 
     def line(self) -> dict[str, Any]:
         return {**self.order.line, "outputs": [rendition.name for rendition in self.renditions]}
@@ -57,8 +58,10 @@ class Publisher:
         post: Callable[..., None],
         results: Results,
         is_there: Callable[[], bool] = lambda: True,
+        clean: Callable[[str], None] = lambda staging: None,
     ) -> None:
         self._spec = spec
+        self._clean = clean
         self._is_there = is_there
         self._fs = fs
         self._journal = journal
@@ -214,14 +217,14 @@ class Publisher:
     # -- commit and place -------------------------------------------------------------------------
 
     def _commit_intents(self, plans: list[_Plan]) -> list[_Plan]:
-        futures = [
+        tickets = [
             self._journal.submit(_intent(plan, self._spec), durable=True, point="ledger.publishing")
             for plan in plans
         ]
         intended = []
-        for plan, future in zip(plans, futures, strict=True):
+        for plan, ticket in zip(plans, tickets, strict=True):
             try:
-                future.result()
+                plan.replaces = ticket.result()
                 intended.append(plan)
             except NameTakenError:  # another inbox with the same outbox was faster: choose again
                 again = self._plan(plan.order)
@@ -291,10 +294,10 @@ class Publisher:
 
     def _commit_done(self, plans: list[_Plan]) -> None:
         plans = [plan for plan in plans if self._obsolete_removed(plan)]
-        futures = [self._journal.submit(_done(plan), durable=True, point="ledger.done") for plan in plans]
-        for plan, future in zip(plans, futures, strict=True):
+        tickets = [self._journal.submit(_done(plan), durable=True, point="ledger.done") for plan in plans]
+        for plan, ticket in zip(plans, tickets, strict=True):
             try:
-                future.result()
+                ticket.result()
             except Exception as error:  # noqa: BLE001 (the ledger's disk is full or gone)
                 self._post(self._results.trouble, plan.order.job, "ledger", as_os_error(error))
                 continue
@@ -302,10 +305,12 @@ class Publisher:
             self._post(
                 self._results.published, order.job, plan.line(), order.rendered.sha256, plan.fingerprint
             )
+            self._clean(order.staging)
 
     def _obsolete_removed(self, plan: _Plan) -> bool:
         try:
-            self.remove_obsolete(plan.order.job)
+            if plan.replaces:
+                self.remove_obsolete(plan.order.job)
         except OSError as error:
             self._post(self._results.trouble, plan.order.job, "publish", error)
             return False
@@ -323,7 +328,7 @@ class Publisher:
         self._post(self._results.unpublished, order.job, code, reason)
 
 
-def _intent(plan: _Plan, spec: InboxSpec) -> Callable[[Ledger], None]:
+def _intent(plan: _Plan, spec: InboxSpec) -> Callable[[Ledger], bool]:
     renditions, line = list(plan.renditions), json.dumps(plan.line())
     return lambda ledger: ledger.publishing(
         plan.order.job,

@@ -20,6 +20,7 @@ class Tally:
         self._wall_s = wall_s
         self._clock = clock
         self._day = self._today()
+        self._rolled_at_s = 0
         self._done: Counter[str] = Counter()
         self._failed: Counter[str] = Counter()
         self._ended: dict[str, deque[tuple[int, int]]] = {}
@@ -82,6 +83,10 @@ class Tally:
             buckets.popleft()
 
     def _roll(self) -> None:
+        second = int(self._wall_s())
+        if second == self._rolled_at_s:  # asked for every file, and localtime() is slow
+            return
+        self._rolled_at_s = second
         today = self._today()
         if today != self._day:
             self._day = today
