@@ -5,6 +5,7 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
+from procwatch.cli.leaving import leave
 from procwatch.cli.target import add_target_arguments, settings_for
 from procwatch.errors import EXIT_OK, EXIT_SOME_FAILED, UsageError
 from procwatch.units import parse_duration
@@ -69,7 +70,7 @@ def run(args: argparse.Namespace) -> int:
         by_pid=dict(registry.by_pid),
     )
     drain.tell_rest(settings.log.file)
-    return code or (EXIT_SOME_FAILED if registry.failed else EXIT_OK)
+    return leave(code or (EXIT_SOME_FAILED if registry.failed else EXIT_OK))
 
 
 class _Drain:

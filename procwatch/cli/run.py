@@ -4,6 +4,7 @@ import argparse
 import sys
 from typing import TYPE_CHECKING
 
+from procwatch.cli.leaving import leave
 from procwatch.cli.target import add_target_arguments, settings_for
 
 if TYPE_CHECKING:
@@ -33,9 +34,10 @@ def run(args: argparse.Namespace) -> int:
     log = open_log(format=settings.log.format, file=settings.log.file, level=args.level or settings.log.level)
     hello = _Hello(settings) if sys.stdout.isatty() else None
     try:
-        return Service(settings, log, on_turn=hello).run()
+        code = Service(settings, log, on_turn=hello).run()
     finally:
         log.close()
+    return leave(code)
 
 
 class _Hello:

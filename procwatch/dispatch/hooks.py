@@ -5,6 +5,7 @@ threads of its own waits for them, so a slow or hanging hook never holds up file
 changes nothing.
 """
 
+import contextlib
 import json
 import os
 import queue
@@ -57,12 +58,12 @@ class Hooks:
         self._submit("drained", self.commands.drained, {"inbox": inbox, **folders})
 
     def close(self) -> None:
-        """Let waiting hooks be; those that run are left to end by themselves."""
+        """Forget waiting hooks; those that run are left to end by themselves."""
+        with contextlib.suppress(queue.Empty):
+            while True:
+                self._queue.get_nowait()
         for _ in self._threads:
-            try:
-                self._queue.put_nowait(None)
-            except queue.Full:
-                return
+            self._queue.put_nowait(None)
 
     def _submit(self, hook: str, argv: tuple[str, ...], fields: Mapping[str, Any]) -> None:
         if not argv:

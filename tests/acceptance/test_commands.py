@@ -34,13 +34,18 @@ def status(places: Places, *, code: int = 0) -> dict[str, object]:
 def test_explain_follows_a_file_through_its_life(places: Places, tmp_path: Path) -> None:
     config = places.write_config(inbox='settle = "2s"\nincomplete_after = "20s"', pool="workers = 1")
     with Daemon("-c", config, cwd=tmp_path) as daemon:
-        for number in range(3):  # three, so that one runs, one waits as the next, and one behind it
-            move_in(places.inbox / f"slow{number}.png", slow_png(8000 + 64 * number), outside=tmp_path)
-        daemon.wait_for("job.started", path="slow0.png")
+        slow = [slow_png(8000 + 64 * number) for number in range(3)]  # made before: it takes a while
         pid = daemon.worker_pids()[0]
+        os.kill(
+            pid, signal.SIGSTOP
+        )  # one runs, one waits as the next, and one behind it, for as long as we look
+        for number, data in enumerate(slow):
+            move_in(places.inbox / f"slow{number}.png", data, outside=tmp_path)
+        daemon.wait_for("job.started", path="slow0.png")
         assert explain(places, "inbox/slow0.png").startswith(f"running in pid {pid} for ")
         assert explain(places, "inbox/slow1.png") == "waiting as the next of its inbox"
         assert explain(places, "inbox/slow2.png") == "waiting behind 1 of its inbox"
+        os.kill(pid, signal.SIGCONT)
 
         with (places.inbox / "open.jpg").open("wb") as writer:
             writer.write(jpeg(7)[:500])

@@ -83,6 +83,9 @@ def test_hooks_never_block_and_each_failure_is_told() -> None:
     assert time.monotonic() - began_s < 5.0
     eventually(lambda: any("wait already" in reason for _, reason in told))
     hooks.close()
+    for thread in hooks._threads:
+        thread.join(10)
+        assert not thread.is_alive()
 
 
 def test_no_command_no_thread() -> None:

@@ -1,6 +1,7 @@
 """What a worker can do once it is locked up: everything that rendering needs, and nothing of a long list."""
 
 import dataclasses
+import importlib.util
 import json
 import os
 import socket
@@ -130,7 +131,8 @@ def test_all_enabled_formats_render_and_nothing_is_imported_any_more(tmp_path: P
     pictures = tmp_path / "inbox"
     for name, data in all_formats().items():
         images.write(pictures / name, data)
-    for file in sorted(corpus("formats").glob("*.heic")):
+    heic = importlib.util.find_spec("pi_heif") is not None  # the extra of that name
+    for file in sorted(corpus("formats").glob("*.heic")) if heic else []:
         images.write(pictures / file.name, file.read_bytes())
     staging = tmp_path / "outbox/.procwatch-staging"
     (staging / "slot-1").mkdir(parents=True)
