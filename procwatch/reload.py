@@ -10,7 +10,10 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
+from structlog.typing import FilteringBoundLogger
+
 from procwatch.errors import ProcwatchError
+from procwatch.observe.notify import Notifier
 from procwatch.settings.folders import prepare
 from procwatch.settings.load import load
 from procwatch.settings.values import Settings
@@ -71,26 +74,27 @@ class Target(Protocol):
 
     settings: Settings
 
-    def begin_reload(self) -> None: ...
     def add_inbox(self, spec: "InboxSpec", trouble: str = "") -> None: ...
     def retire_inbox(self, name: str, then: Callable[[], None]) -> None: ...
     def set_recipes(self) -> None: ...
     def set_pool(self) -> None: ...
     def set_reporting(self) -> None: ...
-    def end_reload(self, changes: Changes) -> None: ...
-    def reject_reload(self, mistakes: list[str]) -> None: ...
 
 
 class Reloader:
     """Reads the configuration on a thread of its own, then changes the service on the loop."""
 
-    def __init__(self, *, target: Target, post: Callable[..., None]) -> None:
+    def __init__(
+        self, *, target: Target, post: Callable[..., None], notifier: Notifier, log: FilteringBoundLogger
+    ) -> None:
         self._target = target
         self._post = post
+        self._notifier = notifier
+        self._log = log
 
     def request(self) -> None:
         """Begin; returns at once. On the loop."""
-        self._target.begin_reload()
+        self._notifier.reloading()
         source = self._target.settings.source
         threading.Thread(target=self._read, args=(source,), name="reload", daemon=True).start()
 
@@ -110,7 +114,7 @@ class Reloader:
             self._post(self._apply, settings, {spec.name: reason + _hint() for spec, reason in unusable})
 
     def _reject(self, *mistakes: str) -> None:
-        self._post(self._target.reject_reload, list(mistakes))
+        self._post(self._rejected, list(mistakes))
 
     def _apply(self, settings: Settings, trouble: Mapping[str, str]) -> None:
         """Loop: bring the service to the new settings."""
@@ -128,7 +132,34 @@ class Reloader:
             target.add_inbox(spec, trouble.get(spec.name, ""))
         target.set_recipes()
         target.set_reporting()
-        target.end_reload(changes)
+        self._reloaded(changes)
+
+    def _reloaded(self, changes: Changes) -> None:
+        settings = self._target.settings
+        self._notifier.ready("reloaded")
+        replaced = [f"inbox.{spec.name}" for spec in changes.replaced]
+        hint = f"takes effect after a restart: {', '.join(changes.needs_restart)}"
+        self._log.info(
+            "service.reloaded",
+            config=settings.source,
+            inboxes=[spec.name for spec in settings.inboxes],
+            workers=settings.pool.workers,
+            added=[spec.name for spec in changes.added],
+            removed=list(changes.removed),
+            changed=[*(f"recipe.{name}" for name in changes.recipes), *replaced, *changes.parts],
+            **({"hint": hint} if changes.needs_restart else {}),
+        )
+
+    def _rejected(self, mistakes: list[str]) -> None:
+        self._notifier.ready("the new configuration was rejected")
+        count = f"{len(mistakes)} mistake{'' if len(mistakes) == 1 else 's'}"
+        self._log.error(
+            "config.rejected",
+            config=self._target.settings.source,
+            reason=f"{count}; the configuration before stays in force",
+            mistakes=mistakes,
+            hint="procwatch check shows the same",
+        )
 
 
 def _nothing() -> None:

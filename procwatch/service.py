@@ -32,22 +32,17 @@ from procwatch.intake.lock import lock_folder
 from procwatch.model import InboxSpec, ids_start_after
 from procwatch.observe.log import Log
 from procwatch.observe.notify import Notifier
-from procwatch.pool.admission import Budget
-from procwatch.pool.pool import ProcessWorkerPool
 from procwatch.pool.ports import WorkerEntry
-from procwatch.reload import Changes, Reloader
+from procwatch.reload import Reloader
 from procwatch.reporting import Reporting
 from procwatch.service_events import ServiceEvents
-from procwatch.service_sandbox import plan_sandbox, refuse_without_sandbox, staging_maker
+from procwatch.service_sandbox import refuse_without_sandbox
+from procwatch.service_workers import make_pool, memory_budget, worker_entry
 from procwatch.settings.folders import inbox_problem, prepare
 from procwatch.settings.values import Settings
-from procwatch.worker import entry
-from procwatch.worker.limits import MemoryBounds
 
 #: After the grace for running jobs is over, the finishing lanes get this long to end what they have.
 _LANE_GRACE_S: Final = 5.0
-#: Resident memory of a worker between jobs: measured 45 MiB, and up to 64 MiB of blocks that Pillow keeps.
-_IDLE_WORKER_BYTES: Final = 112 * 1024**2
 
 
 class Service:
@@ -69,7 +64,7 @@ class Service:
         self._deadline_s = 0.0
         self.ready = False
         self.first_worker = False
-        self._reloader = Reloader(target=self, post=self._loop.post)
+        self._reloader = Reloader(target=self, post=self._loop.post, notifier=self._notifier, log=self._log)
 
     # -- what others may ask ----------------------------------------------------------------------
 
@@ -158,9 +153,6 @@ class Service:
 
     # -- reload.Target ----------------------------------------------------------------------------
 
-    def begin_reload(self) -> None:
-        self._notifier.reloading()
-
     def add_inbox(self, spec: InboxSpec, trouble: str = "") -> None:
         """Serve an inbox; one with trouble is degraded, and served as soon as that is over."""
         if not trouble:
@@ -191,36 +183,10 @@ class Service:
         """Grow or shrink the pool; new folders and recipes need workers that know them."""
         pool = self.settings.pool
         self._dispatcher.limits = self.settings.limits
+        self._dispatcher.set_memory(memory_budget(self.settings))
         self._pool.renew("the configuration was reloaded", self._entry())
         self._pool.resize(pool.workers, timeout_s=pool.timeout_s)
         self._shared: Collaborators = replace(self._shared, slots=pool.workers)
-
-    def end_reload(self, changes: Changes) -> None:
-        self._notifier.ready("reloaded")
-        changed = [f"recipe.{name}" for name in changes.recipes] + [
-            f"inbox.{spec.name}" for spec in changes.replaced
-        ]
-        hint = f"takes effect after a restart: {', '.join(changes.needs_restart)}"
-        self._log.info(
-            "service.reloaded",
-            config=self.settings.source,
-            inboxes=[spec.name for spec in self.settings.inboxes],
-            workers=self.settings.pool.workers,
-            added=[spec.name for spec in changes.added],
-            removed=list(changes.removed),
-            changed=changed + list(changes.parts),
-            **({"hint": hint} if changes.needs_restart else {}),
-        )
-
-    def reject_reload(self, mistakes: list[str]) -> None:
-        self._notifier.ready("the new configuration was rejected")
-        self._log.error(
-            "config.rejected",
-            config=self.settings.source,
-            reason=f"{len(mistakes)} mistake{'' if len(mistakes) == 1 else 's'}; the configuration before stays in force",
-            mistakes=mistakes,
-            hint="procwatch check shows the same",
-        )
 
     def count_worker_lost(self) -> None:
         self._reporting.worker_lost()
@@ -239,7 +205,7 @@ class Service:
         """Return how workers start now: a worker opens the folders of every inbox, but for those that hang."""
         silent = {name for name, runtime in self._inboxes.items() if runtime.pulse.is_silent}
         kept = tuple(spec for spec in self.settings.inboxes if spec.name not in silent)
-        return _worker_entry(self.settings, replace(self.settings, inboxes=kept))
+        return worker_entry(self.settings, replace(self.settings, inboxes=kept))
 
     def _build(self, usable: list[InboxSpec]) -> None:
         """Wire every room; nothing runs yet."""
@@ -262,7 +228,7 @@ class Service:
         self._inboxes = Inboxes(
             backlog=self._backlog, registry=self._registry, room=events, check=inbox_problem
         )
-        self._pool = _make_pool(settings, usable, self._loop, events)
+        self._pool = make_pool(settings, usable, self._loop, events)
         self._heartbeat = Heartbeat(
             notifier=self._notifier,
             journal=self._journal,
@@ -301,7 +267,7 @@ class Service:
             inboxes=self._inboxes,
             backlog=self._backlog,
             limits=settings.limits,
-            memory=_memory_budget(settings),
+            memory=memory_budget(settings),
             log=self._log,
         )
         self._shared = Collaborators(
@@ -460,47 +426,6 @@ def _nothing() -> None:
 def _plan(recipe: Any) -> RecipePlan:
     templates: Mapping[str, str] = {output.name: output.template for output in recipe.outputs}
     return RecipePlan(name=recipe.name, hash=recipe.hash, templates=templates, payload=recipe)
-
-
-def _make_pool(
-    settings: Settings, usable: list[InboxSpec], loop: Loop, events: ServiceEvents
-) -> ProcessWorkerPool:
-    return ProcessWorkerPool(
-        workers=settings.pool.workers,
-        entry=_worker_entry(settings, replace(settings, inboxes=tuple(usable))),
-        post=loop.post,
-        events=events,
-        timeout_s=settings.pool.timeout_s,
-        recycle_after_jobs=settings.pool.recycle_after_jobs,
-        max_rss_growth_bytes=settings.pool.max_rss_growth_bytes,
-    )
-
-
-def _worker_entry(settings: Settings, reachable: Settings) -> WorkerEntry:
-    """Name the functions of a worker; they import what they need there, so the daemon never loads a decoder.
-
-    `reachable` are the same settings with those inboxes only that a worker may touch.
-    """
-    used = tuple({spec.recipe: settings.recipes[spec.recipe] for spec in settings.inboxes}.values())
-    memory = _memory_budget(settings)
-    bounds = MemoryBounds(budget_bytes=memory.total_bytes, grant_bytes=memory.grant_bytes)
-    return WorkerEntry(
-        start=entry.start,
-        hello=entry.hello,
-        run=entry.run,
-        canary=entry.canary,
-        start_args=(used, plan_sandbox(reachable), bounds),
-        prepare=staging_maker(reachable),
-        preload=entry.PRELOAD,
-    )
-
-
-def _memory_budget(settings: Settings) -> Budget:
-    """Return what running jobs may take: all that the workers may, without what they need when idle."""
-    pool = settings.pool
-    idle_bytes = pool.workers * _IDLE_WORKER_BYTES
-    total_bytes = max(pool.memory_bytes - idle_bytes, pool.worker_memory_bytes)
-    return Budget(total_bytes=total_bytes, grant_bytes=pool.worker_memory_bytes)
 
 
 def _boot_id() -> str:

@@ -3,7 +3,7 @@
 import errno
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from structlog.typing import FilteringBoundLogger
 
@@ -17,14 +17,23 @@ from procwatch.model import InboxSpec
 from procwatch.pool.slot import Worker
 from procwatch.units import format_size
 
-if TYPE_CHECKING:
-    from procwatch.service import Service
+
+class Host(Protocol):
+    """The service, as far as events change what it does."""
+
+    first_worker: bool
+
+    @property
+    def is_stopping(self) -> bool: ...
+    def count_worker_lost(self) -> None: ...
+    def renew_workers(self, reason: str) -> None: ...
+    def do_without(self, inbox: str) -> None: ...
 
 
 class ServiceEvents:
     """Implements pool.Events and inbox_runtime.RuntimeEvents. Calls from lanes are posted to the loop."""
 
-    def __init__(self, log: FilteringBoundLogger, post: Callable[..., None], service: "Service") -> None:
+    def __init__(self, log: FilteringBoundLogger, post: Callable[..., None], service: Host) -> None:
         self._log = log
         self._post = post
         self._service = service

@@ -8,6 +8,7 @@ import tempfile
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from procwatch.cli.shipped import shipped
 from procwatch.errors import EXIT_OK, UsageError
 from procwatch.settings.paths import one_line
 
@@ -143,15 +144,3 @@ def can_run_alone(installation: "Installation") -> bool:
 
     command = [installation.python, "-I", "-c", "import procwatch.service"]
     return subprocess.run(command, cwd="/", capture_output=True, check=False).returncode == 0
-
-
-def shipped(name: str) -> str:
-    """Return a file of systemd/: inside an installed package, or from the checkout that we run in."""
-    import importlib.resources
-
-    packaged = importlib.resources.files("procwatch.cli").joinpath("data", "systemd", name)
-    if packaged.is_file():
-        return packaged.read_text(encoding="utf-8")
-    checkout = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-    with open(os.path.join(checkout, "systemd", name), encoding="utf-8") as file:
-        return file.read()

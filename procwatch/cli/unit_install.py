@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from procwatch.cli.unit import shipped
+from procwatch.cli.shipped import shipped
 from procwatch.errors import EXIT_OK, ProcwatchError, UsageError
 from procwatch.settings.paths import one_line
 from procwatch.settings.unit_file import MARK, SERVICE_HOME, render_tmpfiles

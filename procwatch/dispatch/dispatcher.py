@@ -83,6 +83,10 @@ class Dispatcher:
         self.stopping = False
         endings.requeue = self
 
+    def set_memory(self, memory: Budget) -> None:
+        """Take over another memory budget."""
+        self._large.set_budget(memory)
+
     # -- state that others ask for ----------------------------------------------------------------
 
     @property

@@ -17,6 +17,10 @@ class LargeJobs:
     def __len__(self) -> int:
         return len(self._waiting)
 
+    def set_budget(self, budget: Budget) -> None:
+        """Take over what a reload allows; grants of running jobs stay as they are."""
+        self._budget = budget
+
     def refusal(self, needed_bytes: int) -> str:
         """Return why a job that needs so much can never run, or an empty text."""
         if not is_over(self._budget, needed_bytes):
