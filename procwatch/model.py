@@ -165,8 +165,10 @@ class Rendered:
 class RenderFailed:
     """What a worker says of a job that went wrong.
 
-    `code` is a key of errors.ERROR_CODES, or one of three that cost the job nothing: "changed" (the file is not
-    the one that was noticed), "vanished", "environment" (the output side has trouble: disk full, read-only …).
+    `code` is a key of errors.ERROR_CODES, or one of five that cost the job nothing: "changed" (the file is not
+    the one that was noticed), "vanished", "environment" (the output side has trouble: disk full, read-only …),
+    "deferred" (it needs more memory; `reason` is the bytes), "sandbox-stale" (the worker is for folders that were
+    replaced since).
     """
 
     code: str
