@@ -35,6 +35,8 @@ class Recovery:
 
         `forgiven`: the last run ended in order or with the machine; then the jobs that were running are no suspects.
         """
+        # After a reload the same daemon comes here: what it has written before must be seen.
+        self._journal.call(_nothing)
         rolled, lost = self._roll_forward()
         requeued = self._put_back(forgiven=forgiven) + lost
         swept = self._sweep()
@@ -118,6 +120,10 @@ class Recovery:
             return known.identity.inbox == self._spec.name and known.state is not State.PUBLISHING
         status = self._fs.lstat(path)
         return status is not None and time.time() - status.st_mtime > _FOREIGN_STAGING_AGE_S
+
+
+def _nothing(ledger: Ledger) -> None:
+    """Wait for every write before this one."""
 
 
 def _requeue(known: Known, suspicion: int) -> Callable[[Ledger], None]:
