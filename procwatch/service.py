@@ -162,6 +162,8 @@ class Service:
                 if not self.ready:
                     raise
                 trouble = str(error)
+        # Recovery of an inbox that was served before must see which lines are written.
+        self._endings.flush_logged(self._loop.clock(), at_once=True)
         plan = _plan(self.settings.recipes[spec.recipe])
         keep_s = self.settings.ledger_keep_s
         self._inboxes.add(spec, plan, self._shared, ledger_keep_s=keep_s, trouble=trouble)
