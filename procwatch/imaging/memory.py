@@ -1,9 +1,10 @@
 """How much memory a worker may still take: needed where a library aborts or blames the picture instead of raising MemoryError."""
 
+import ctypes
 import functools
 import os
 import resource
-from typing import Final
+from typing import Any, Final
 
 #: Address space that must stay free beside what is asked for: allocators round up and fragment.
 _SPARE_BYTES: Final = 32 * 1024**2
@@ -11,10 +12,42 @@ _SPARE_BYTES: Final = 32 * 1024**2
 #: What a codec may allocate for a pixel: libjpeg keeps the coefficients of a progressive picture, two bytes each.
 _CODEC_BYTES_PER_PIXEL: Final = 8
 
+#: glibc maps what is larger than a threshold (at most 32 MiB) anew for each picture, and the kernel clears it each time:
+#: the coefficients of a progressive JPEG of 24 megapixels alone are 72 MB. From a heap that keeps this much of freed
+#: memory, 15 photos took 37.2 to 38.9 ms of CPU to 320 px instead of 40.8 to 41.9, and 70.8 to 72.0 to 1600 px with a
+#: second output instead of 74.0 to 75.7; Pillow's own store of blocks (64 MiB) brings nothing beside it. The price:
+#: a worker's resident memory after the largest of them is 146 MiB instead of 100.
+KEPT_BYTES: Final = 96 * 1024**2
+#: Larger pictures get mappings of their own as before: they are rare, and a heap can fragment.
+_HEAP_BYTES: Final = 400 * 1024**2
+_TRIM_THRESHOLD, _MMAP_MAX, _DEFAULT_MMAPS = -1, -4, 65_536  # <malloc.h>, mallopt(3)
+
 
 def prepare() -> None:
-    """Open what has_headroom() reads, before a sandbox forbids it."""
+    """Open what has_headroom() reads, before a sandbox forbids it, and say how much freed memory is kept."""
     _statm(os.getpid())
+    if (libc := _glibc()) is not None:
+        libc.mallopt(_TRIM_THRESHOLD, KEPT_BYTES)
+
+
+def reuse_heap(needed_bytes: int) -> None:
+    """Choose where the next picture's memory comes from: the heap, or for a large one mappings of its own."""
+    libc = _glibc()
+    if libc is None:
+        return
+    # A quarter more: what lies unused between blocks in use counts under RLIMIT_AS too, and must not fail a picture.
+    if needed_bytes <= _HEAP_BYTES and has_headroom(needed_bytes + needed_bytes // 4):
+        libc.mallopt(_MMAP_MAX, 0)
+    else:
+        libc.mallopt(_MMAP_MAX, _DEFAULT_MMAPS)
+        libc.malloc_trim(0)
+
+
+@functools.lru_cache(maxsize=1)
+def _glibc() -> Any:
+    """Return the C library if it is glibc; others (musl) have no such knobs."""
+    libc = ctypes.CDLL(None)
+    return libc if hasattr(libc, "mallopt") and hasattr(libc, "malloc_trim") else None
 
 
 def has_headroom(needed_bytes: int) -> bool:

@@ -8,7 +8,7 @@ import signal
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 
-from procwatch.imaging.memory import used_bytes
+from procwatch.imaging.memory import KEPT_BYTES, used_bytes
 
 #: Above the default 0, so that a machine short of memory takes a worker and never the daemon (proc(5)).
 _OOM_SCORE_ADJ = "500"
@@ -75,9 +75,13 @@ class MemoryLimit:
         self.release()
 
     def grant(self, grant_bytes: int) -> int:
-        """Let a job take so much, 0 for the default; return what it got."""
+        """Let a job take so much, 0 for the default; return what it got.
+
+        Beside what is used when idle, and what the heap cannot give back because something small lies above it.
+        """
         granted = min(grant_bytes or self._bounds.grant_bytes, self._bounds.budget_bytes)
-        resource.setrlimit(resource.RLIMIT_AS, (self._baseline + granted, self._hard))
+        stuck = max(self._baseline, used_bytes() - KEPT_BYTES)
+        resource.setrlimit(resource.RLIMIT_AS, (min(stuck + granted, self._hard), self._hard))
         return granted
 
     def release(self) -> None:
