@@ -14,6 +14,7 @@ from structlog.typing import FilteringBoundLogger
 
 from procwatch.errors import ProcwatchError
 from procwatch.observe.notify import Notifier
+from procwatch.service_sandbox import refuse_without_sandbox
 from procwatch.settings.folders import prepare
 from procwatch.settings.load import load
 from procwatch.settings.values import Settings
@@ -105,6 +106,7 @@ class Reloader:
             return
         try:
             settings = load(source)
+            refuse_without_sandbox(settings)
             _, unusable = prepare(settings)
         except ProcwatchError as error:
             self._reject(*error.message.splitlines())

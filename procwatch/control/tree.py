@@ -1,5 +1,6 @@
 """Walk folders that people and other programs may change meanwhile, and measure them."""
 
+import errno
 import os
 import stat
 from collections.abc import Iterator
@@ -48,6 +49,10 @@ def _status(entry: "os.DirEntry[str]") -> os.stat_result | None:
         return entry.stat(follow_symlinks=False)
     except FileNotFoundError:
         return None
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:  # deeper than PATH_MAX: no path of ours is
+            return None
+        raise
 
 
 def size_of(path: str) -> int | None:

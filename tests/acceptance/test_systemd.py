@@ -123,6 +123,7 @@ def test_started_means_that_inboxes_are_watched_and_a_worker_has_answered(servic
     eventually(lambda: service.show("ActiveState") == "active", every_s=0.01)
     said = {line["event"] for line in service.lines()}
     assert {"watch.started", "pool.worker_started"} <= said
+    assert "sandbox.reduced" not in said, "the unit's own filter must leave the workers theirs"
     assert service.show("StatusText")
     service.wait_for("service.ready")
 
