@@ -27,6 +27,9 @@ _SUBSAMPLING = Param(
     default="4:2:0",
     choices=("4:4:4", "4:2:2", "4:2:0"),
 )
+_OPTIMIZE = Param(
+    name="optimize", kind="bool", meaning="Huffman tables of its own for each file", default=True
+)
 _LOSSLESS = Param(name="lossless", kind="bool", meaning="keep every pixel as it is", default=False)
 
 #: name → codec. The defaults of methods and speeds were measured; encode.py says how.
@@ -41,7 +44,7 @@ CODECS = MappingProxyType(
                 max_side=65_500,
                 alpha=False,
                 quality=82,
-                options=(_PROGRESSIVE, _SUBSAMPLING),
+                options=(_PROGRESSIVE, _SUBSAMPLING, _OPTIMIZE),
             ),
             Codec(
                 name="webp",

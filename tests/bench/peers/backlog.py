@@ -46,7 +46,7 @@ def measure(
     for number in range(rounds):
         for recipe in recipes:
             for place, folder in places:
-                able = [engine for engine in engines if recipe in engine.recipes]
+                able = [e for e in engines if recipe in e.recipes and place in e.places]
                 first = number % len(able)
                 for engine in (*able[first:], *able[:first]):
                     result = results.setdefault(

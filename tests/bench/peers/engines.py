@@ -66,6 +66,7 @@ class Engine:
     done: str  # and this: one more file is done
     failed: str
     recipes: tuple[str, ...] = ("thumb", "web")
+    places: tuple[str, ...] = ("tmpfs", "disk")  # the slow ones are the same on both
     env: Mapping[str, str] | None = None
 
 
@@ -116,8 +117,22 @@ ENGINES = (
         failed="failed ",
         recipes=("web",),
     ),
-    Engine(name="inotifywait + vipsthumbnail", argv=_vips, ready="ready", done="done ", failed="error"),
-    Engine(name="watchdog + Pillow, naive", argv=_naive(), ready="ready", done="done ", failed="Error"),
+    Engine(
+        name="inotifywait + vipsthumbnail",
+        argv=_vips,
+        ready="ready",
+        done="done ",
+        failed="error",
+        places=("disk",),
+    ),
+    Engine(
+        name="watchdog + Pillow, naive",
+        argv=_naive(),
+        ready="ready",
+        done="done ",
+        failed="Error",
+        places=("disk",),
+    ),
 )
 
 

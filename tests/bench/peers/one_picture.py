@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from PIL import Image, ImageOps
@@ -37,10 +38,16 @@ class Kernel:
         return statistics.median(self.images_per_s)
 
 
-def recipe(width: int, height: int, quality: int = QUALITY, format_name: str = "jpeg") -> Recipe:
+def recipe(width: int, height: int, format_name: str = "jpeg", *, optimize: bool = True) -> Recipe:
     step = Step(op="fit", params=(("width", width), ("height", height)))
     lossless = format_name == "png"
-    output = Output(name="out", steps=(step,), format=format_name, quality=None if lossless else quality)
+    output = Output(
+        name="out",
+        steps=(step,),
+        format=format_name,
+        quality=None if lossless else QUALITY,
+        options=() if lossless else (("optimize", optimize),),
+    )
     return Recipe(name="bench", outputs=(output,))
 
 
@@ -50,8 +57,8 @@ def folder_in(parent: Path) -> Iterator[Path]:
         yield Path(folder)
 
 
-def _procwatch(picture: Path, folder: Path) -> Path:
-    made = recipe(WIDTH, HEIGHT)
+def _procwatch(picture: Path, folder: Path, *, optimize: bool = True) -> Path:
+    made = recipe(WIDTH, HEIGHT, optimize=optimize)
     staging = folder / "staging"
     shutil.rmtree(staging, ignore_errors=True)
     staging.mkdir()
@@ -100,6 +107,7 @@ def measure(
     warm_up([recipe(WIDTH, HEIGHT)])
     ways: dict[str, Callable[[Path, Path], Path]] = {
         "procwatch": _procwatch,
+        "procwatch, optimize = false": partial(_procwatch, optimize=False),
         "Pillow, naive": _pillow,
         **_programs(),
     }
@@ -160,7 +168,7 @@ def procwatch_pixels(picture: Path, size: tuple[int, int], folder: Path) -> Imag
     data = io.BytesIO(picture.read_bytes())
     staging = folder / "pixels"
     staging.mkdir()
-    render(data, recipe(*size, format_name="png"), Limits(), str(staging))
+    render(data, recipe(*size, "png"), Limits(), str(staging))
     return _loaded(staging / "0.png")
 
 
