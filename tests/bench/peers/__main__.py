@@ -125,6 +125,7 @@ def _backlog_row(result: backlog.Result) -> dict[str, Any]:
         "cpu_ms": _spread(result.cpu_ms),
         "bytes_per_image": round(result.bytes_per_image),
         "rounds": [round(rate, 3) for rate in result.images_per_s],
+        "stalls": result.stalls,
     }
 
 
@@ -153,7 +154,7 @@ def _ratios(results: Sequence[backlog.Result], kernels: Sequence[one_picture.Ker
         )
         if ours is None or theirs is ours:
             continue
-        pairs = [a / b for a, b in zip(ours.images_per_s, theirs.images_per_s, strict=True)]
+        pairs = [a / b for a, b in zip(ours.images_per_s, theirs.images_per_s, strict=False)]
         goal = goals.get((theirs.recipe, theirs.engine))
         found.append(
             {

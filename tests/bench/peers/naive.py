@@ -4,6 +4,7 @@
 """
 
 import os
+import queue
 import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
@@ -35,13 +36,13 @@ def render(path: str, outbox: str, recipe: str) -> None:
 
 class Handler(FileSystemEventHandler):
     def __init__(self) -> None:
-        self.found: list[str] = []
+        self.found: queue.SimpleQueue[str] = queue.SimpleQueue()
 
     def on_created(self, event: FileSystemEvent) -> None:
-        self.found.append(os.fsdecode(event.src_path))
+        self.found.put(os.fsdecode(event.src_path))
 
     def on_moved(self, event: FileSystemEvent) -> None:
-        self.found.append(os.fsdecode(event.dest_path))
+        self.found.put(os.fsdecode(event.dest_path))
 
 
 def main(inbox: str, outbox: str, recipe: str, kept: str = "") -> None:
@@ -52,7 +53,7 @@ def main(inbox: str, outbox: str, recipe: str, kept: str = "") -> None:
     print("ready", flush=True)
     while True:
         time.sleep(0.2)
-        batch, handler.found = handler.found, []
+        batch = [handler.found.get() for _ in range(handler.found.qsize())]
         if batch and pool is not None:
             list(pool.map(partial(render, outbox=outbox, recipe=recipe), batch))
         elif batch:
