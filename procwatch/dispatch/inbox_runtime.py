@@ -108,6 +108,7 @@ class InboxRuntime:
         )
         self._orders: list[Order] = []
         self._finishing = False
+        self._untold: list[tuple[Callable[..., None], tuple[Any, ...]]] = []  # of the finishing lane
         self._scan_cause = "start"
         self._missed_before = 0
         self._rescan: Timer | None = None
@@ -190,7 +191,7 @@ class InboxRuntime:
             spec=self.spec,
             fs=shared.fs,
             journal=shared.journal,
-            post=self._loop.post,
+            post=self._tell_later,
             results=shared.results,
             is_there=self._door.is_same,
         )
@@ -199,7 +200,7 @@ class InboxRuntime:
             fs=shared.fs,
             journal=shared.journal,
             reader=reader,
-            post=self._loop.post,
+            post=self._tell_later,
             results=shared.results,
             is_there=self._door.is_same,
             clean=disposer.clean,
@@ -219,14 +220,33 @@ class InboxRuntime:
         self._finish_lane.submit(self._finish, batch)
 
     def _finish(self, batch: list[Order]) -> None:
-        """Lane: publish, fail, dispose."""
+        """Lane: publish, fail, dispose; tell the loop of the whole at once, because each message costs it a turn."""
+        publish = [order for order in batch if isinstance(order, PublishOrder)]
+        fail = [order for order in batch if isinstance(order, FailOrder)]
+        dispose = [order for order in batch if isinstance(order, DisposeOrder)]
         try:
-            publish = [order for order in batch if isinstance(order, PublishOrder)]
             self._publisher.publish(publish)
-            self._disposer.fail([order for order in batch if isinstance(order, FailOrder)])
-            self._disposer.dispose([order for order in batch if isinstance(order, DisposeOrder)])
+            if fail or dispose:  # they may take long, or hang: what is published is told before
+                self._tell(finished=False)
+            self._disposer.fail(fail)
+            self._disposer.dispose(dispose)
         finally:
-            self._loop.post(self._finished)
+            self._tell(finished=True)
+
+    def _tell_later(self, function: Callable[..., None], *arguments: Any) -> None:
+        """Lane: keep what is to be told until the end of the step."""
+        self._untold.append((function, arguments))
+
+    def _tell(self, *, finished: bool) -> None:
+        told, self._untold = self._untold, []
+        if told or finished:
+            self._loop.post(self._told, told, finished)
+
+    def _told(self, calls: list[tuple[Callable[..., None], tuple[Any, ...]]], finished: bool) -> None:
+        for function, arguments in calls:
+            function(*arguments)
+        if finished:
+            self._finished()
 
     def _finished(self) -> None:
         self._finishing = False
