@@ -9,7 +9,8 @@ import pytest
 from procwatch.cli import main as cli
 from procwatch.cli import unit as unit_command
 from procwatch.cli.init import annotated_default
-from procwatch.cli.unit import settings_of_service, shipped
+from procwatch.cli.shipped import shipped
+from procwatch.cli.unit import settings_of_service
 from procwatch.errors import UsageError
 from procwatch.settings.load import load
 from procwatch.settings.unit_file import quoted_path, render_tmpfiles, render_unit, service_config
