@@ -206,7 +206,7 @@ class Publisher:
         try:
             status = self._fs.is_plain_file(rendition.staged)
         except FileNotFoundError:
-            if self._is_in_place(rendition):
+            if self.is_in_place(rendition):
                 return
             raise StagedLostError(f"{rendition.output}: the staged file is gone") from None
         if (status.st_ino, status.st_size) != (rendition.inode, rendition.size):
@@ -267,7 +267,7 @@ class Publisher:
 
     def _place_one(self, rendition: Rendition) -> None:
         if self._fs.lstat(rendition.staged) is None:
-            if self._is_in_place(rendition):
+            if self.is_in_place(rendition):
                 return
             raise StagedLostError(f"{rendition.output}: neither staged nor in place")
         target = os.path.join(rendition.outbox, rendition.name)
@@ -278,7 +278,7 @@ class Publisher:
         else:
             self._fs.rename_noreplace(rendition.staged, target)
 
-    def _is_in_place(self, rendition: Rendition) -> bool:
+    def is_in_place(self, rendition: Rendition) -> bool:
         name = rendition.name or None
         status = name and self._fs.lstat(os.path.join(rendition.outbox, name))
         return bool(status) and (status.st_ino, status.st_size) == (rendition.inode, rendition.size)  # type: ignore[union-attr]

@@ -5,6 +5,7 @@ import os
 import stat
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 from procwatch.delivery.fsops import FsOps
@@ -70,8 +71,19 @@ class Recovery:
             except (StagedLostError, FileExistsError, IsADirectoryError, NotADirectoryError, ValueError):
                 # Not durable before a power cut, or the name was taken since: render it again.
                 self._journal.call(_requeue(known, known.suspicion))
+                self._give_up_names(known)
                 lost += 1
         return rolled, lost
+
+    def _give_up_names(self, known: Known) -> None:
+        """A new name under which nothing of ours is may be somebody's by now: it is chosen again, not taken."""
+        lost = [
+            rendition
+            for rendition in self._reader.renditions(known.job)
+            if not rendition.replace and not self._publisher.is_in_place(rendition)
+        ]
+        for rendition in lost:
+            self._journal.call(partial(Ledger.disown, outbox=rendition.outbox, key=rendition.key))
 
     def _finish(self, known: Known) -> None:
         renditions = self._reader.renditions(known.job)

@@ -344,3 +344,21 @@ def test_a_power_cut_after_any_effect_loses_nothing_and_halves_nothing() -> None
                     check(disk, second, f"cut {prefix} of {len(fs.effects)}, names={names}, data={data}")
                     cuts += 1
     assert cuts > 4 * len(fs.effects)
+
+
+def test_a_name_that_somebody_took_during_the_outage_stays_theirs() -> None:
+    """Power fails after the intent and before the rename; before the next start a stranger uses the very name."""
+    fs = fresh_disk()
+    first = Daemon(fs, None)
+    first.start()
+    first.run()
+    effects = [effect.text for effect in fs.effects]
+    cut = next(n for n, text in enumerate(effects) if "a-web.jpg" in text)
+    disk = fs.crash(cut)
+    disk.put("/out/a-web.jpg", b"somebody else's")
+    second = Daemon(disk, first.journal.commits.surviving(cut)[-1])
+    second.start()
+    second.run()
+    files = disk.files("/out")
+    assert files["/out/a-web.jpg"] == b"somebody else's"
+    assert files["/out/a-web-2.jpg"] == b"web of picture a"
