@@ -82,6 +82,7 @@ def test_files_that_are_no_pictures_fail_with_their_code(
 def test_an_error_file_says_what_happened(daemon: Daemon, places: Places) -> None:
     images.write(places.inbox / "album/letter.jpg", b"Dear reader, " * 100)
     failed = daemon.wait_for("job.failed", path="album/letter.jpg")
+    eventually((places.failed / "album/letter.jpg").exists)  # the error file is written before it
     error = read_error(places.failed / "album/letter.jpg.error.json")
     assert error["code"] == failed["error"] == "not-an-image"
     assert error["reason"] == failed["reason"]

@@ -1,5 +1,7 @@
 """The command line answers at once and shows how it is meant."""
 
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -19,17 +21,23 @@ def test_the_version_is_that_of_the_package(tmp_path: Path) -> None:
     assert (ended.returncode, ended.stdout.strip()) == (0, f"procwatch {package.__version__}")
 
 
-def test_help_lists_every_command_and_answers_within_150_ms(tmp_path: Path) -> None:
-    """The best of five, so that a busy machine does not matter: an import that is not lazy is there every time."""
-    times = []
+def test_help_lists_every_command_and_costs_little_more_than_python_itself(tmp_path: Path) -> None:
+    """Measured 24 ms beside 10 ms of a bare interpreter; an import that is not lazy costs 50 ms and more.
+
+    A ratio of the best of five, taken in turns, so that a busy machine does not matter.
+    """
+    ours, bare = [], []
     for _ in range(5):
         began = time.perf_counter()
         ended = procwatch("--help", cwd=tmp_path)
-        times.append(time.perf_counter() - began)
+        ours.append(time.perf_counter() - began)
         assert ended.returncode == 0, ended
+        began = time.perf_counter()
+        subprocess.run([sys.executable, "-c", "import argparse"], check=True)
+        bare.append(time.perf_counter() - began)
     for command in COMMANDS:
         assert f"procwatch {command} " in ended.stdout, "an example for each command"
-    assert min(times) < 0.15, times
+    assert min(ours) < 4 * min(bare), (ours, bare)
 
 
 @pytest.mark.parametrize("command", COMMANDS)

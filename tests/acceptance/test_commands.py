@@ -32,7 +32,7 @@ def status(places: Places, *, code: int = 0) -> dict[str, object]:
 
 
 def test_explain_follows_a_file_through_its_life(places: Places, tmp_path: Path) -> None:
-    config = places.write_config(inbox='settle = "2s"\nincomplete_after = "20s"', pool="workers = 1")
+    config = places.write_config(inbox='settle = "5s"\nincomplete_after = "30s"', pool="workers = 1")
     with Daemon("-c", config, cwd=tmp_path) as daemon:
         slow = [slow_png(8000 + 64 * number) for number in range(3)]  # made before: it takes a while
         pid = daemon.worker_pids()[0]

@@ -65,6 +65,7 @@ def test_a_death_at_any_pass_of_a_point_loses_nothing_and_does_nothing_twice(
     assert fired or point in ELSEWHERE, f"{point} is not passed by any scenario"
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("point", ["fs.copy", "fs.unlink", "fs.fsync_file", "fs.rename", "ledger.disposed"])
 def test_a_death_while_originals_are_copied_to_another_file_system_leaves_one_of_each(
     point: str, tmp_path: Path

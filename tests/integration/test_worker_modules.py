@@ -1,5 +1,8 @@
 """What a worker process is made of: imaging and its own room, nothing of the daemon's side."""
 
+import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -20,7 +23,8 @@ UNWANTED = (
 )  # fmt: skip
 
 
-def test_a_worker_imports_nothing_of_the_daemons_side(tmp_path: Path) -> None:
+def modules_of_a_worker(root: Path) -> list[str]:
+    """Return the modules of a real worker that has rendered a picture. For a process of its own."""
     worker = WorkerEntry(
         start=entry.start,
         hello=entry.hello,
@@ -29,10 +33,24 @@ def test_a_worker_imports_nothing_of_the_daemons_side(tmp_path: Path) -> None:
         start_args=(tuple(BUILTIN_RECIPES.values()),),
         preload=entry.PRELOAD,
     )
-    with PoolBench(tmp_path, workers=1, entry=worker) as bench:
+    with PoolBench(root, workers=1, entry=worker) as bench:
         result = bench.ready().report("well").result
     assert isinstance(result, Rendered)
-    modules = set(result.notes)
+    return sorted(result.notes)
+
+
+def test_a_worker_imports_nothing_of_the_daemons_side(tmp_path: Path) -> None:
+    """In a fresh process: a fork server that another test has started is born with what that test preloads."""
+    ask = "import json, pathlib, sys; from tests.integration.test_worker_modules import modules_of_a_worker as ask"
+    told = subprocess.run(
+        [sys.executable, "-c", f"{ask}; print(json.dumps(ask(pathlib.Path(sys.argv[1]))))", str(tmp_path)],
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        timeout=50,
+        check=True,
+    )
+    modules = set(json.loads(told.stdout))
     assert {"procwatch.worker.task", "procwatch.imaging.render", "PIL.JpegImagePlugin"} <= modules
     unwanted = {name for name in modules for root in UNWANTED if name == root or name.startswith(f"{root}.")}
     assert not unwanted
