@@ -2,6 +2,7 @@
 
 E = files a second of the daemon / files a second of as many concurrent loops that only render, in turns on the same
 files. The loops write their outputs to tmpfs and sync nothing; the daemon has its ledger on, and syncs on a real disk.
+The same is said in CPU time an image, of the loop / of the daemon with its workers, which a busy machine disturbs less.
 """
 
 import argparse
@@ -39,22 +40,26 @@ def main() -> None:
     workers = 2  # as many as the daemon is configured with
     for recipe in args.recipe:
         result = Result(engine="procwatch", recipe=recipe, place="disk")
-        loops: list[float] = []
+        loops: list[tuple[float, float]] = []
         for number in range(args.rounds):
             one_run(ENGINES[0], result, args.disk, photos, copies=args.copies, peers=Path())
             loops.append(_loops(args, recipe, workers))
-            told = f"daemon {result.images_per_s[-1]:.1f}, loops {loops[-1]:.1f} images/s"
+            told = f"daemon {result.images_per_s[-1]:.1f}, loops {loops[-1][0]:.1f} images/s"
             print(f"{recipe} round {number + 1}: {told}", file=sys.stderr, flush=True)
-        pairs = [a / b for a, b in zip(result.images_per_s, loops, strict=True)]
+        pairs = [ours / rate for ours, (rate, _) in zip(result.images_per_s, loops, strict=True)]
+        in_cpu = [cpu_ms / ours for ours, (_, cpu_ms) in zip(result.cpu_ms, loops, strict=True)]
         print(
             f"{recipe}: E = {statistics.median(pairs):.3f} ({min(pairs):.3f} to {max(pairs):.3f}),"
             f" daemon {statistics.median(result.images_per_s):.1f},"
-            f" {workers} loops {statistics.median(loops):.1f} images/s"
+            f" {workers} loops {statistics.median(rate for rate, _ in loops):.1f} images/s;"
+            f" in CPU time {statistics.median(in_cpu):.3f} ({min(in_cpu):.3f} to {max(in_cpu):.3f}),"
+            f" daemon and workers {statistics.median(result.cpu_ms):.1f},"
+            f" loop {statistics.median(cpu_ms for _, cpu_ms in loops):.1f} ms an image"
         )
 
 
-def _loops(args: argparse.Namespace, recipe: str, workers: int) -> float:
-    """Return the images a second of all loops together."""
+def _loops(args: argparse.Namespace, recipe: str, workers: int) -> tuple[float, float]:
+    """Return the images a second of all loops together, and the CPU time of an image in milliseconds."""
     command = [sys.executable, "-m", "tests.bench.efficiency", "--photos", str(args.photos)]
     with tempfile.TemporaryDirectory(dir=args.tmpfs, prefix="procwatch-loops-") as scratch:
         loops = [
@@ -72,7 +77,8 @@ def _loops(args: argparse.Namespace, recipe: str, workers: int) -> float:
         for loop in loops:
             assert loop.stdin is not None
             loop.stdin.close()  # go
-        return sum(float(json.loads(loop.stdout.read())) for loop in loops if loop.stdout is not None)
+        told = [json.loads(loop.stdout.read()) for loop in loops if loop.stdout is not None]
+        return sum(rate for rate, _ in told), statistics.mean(cpu_ms for _, cpu_ms in told)
 
 
 def _loop(recipe_name: str, photos: list[Path], scratch: Path) -> None:
@@ -83,9 +89,10 @@ def _loop(recipe_name: str, photos: list[Path], scratch: Path) -> None:
     _render_all(recipe, photos[:1], sources, scratch)
     print("ready", flush=True)
     sys.stdin.read()
-    began_s = time.monotonic()
+    began_s, began_cpu_s = time.monotonic(), time.process_time()
     _render_all(recipe, photos, sources, scratch)
-    print(json.dumps(len(photos) / (time.monotonic() - began_s)))
+    cpu_ms = 1000 * (time.process_time() - began_cpu_s) / len(photos)
+    print(json.dumps((len(photos) / (time.monotonic() - began_s), cpu_ms)))
 
 
 def _recipe(name: str, folder: Path) -> Recipe:

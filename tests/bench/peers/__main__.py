@@ -39,7 +39,7 @@ def main() -> None:
     places = [
         (name, folder) for name, folder in (("tmpfs", args.tmpfs), ("disk", args.disk)) if name in args.place
     ]
-    began = os.getloadavg()
+    began_load = os.getloadavg()[0]
     wanted = [
         engine for engine in ENGINES if not args.engine or any(text in engine.name for text in args.engine)
     ]
@@ -53,32 +53,52 @@ def main() -> None:
         peers=args.peers,
         tell=_tell,
     )
+    report = _report(args, len(photos) * args.copies, began_load)
+    write(report, results, [], args.results)  # the rest takes minutes too
     picture = one_picture.sample(photos)
     kernels = one_picture.measure(
         picture, args.tmpfs, args.peers, rounds=args.rounds, seconds=args.seconds, tell=_tell
     )
-    report = {
+    write(report, results, kernels, args.results)
+    if not args.no_quality:
+        report["quality"] = _quality(photos, args.tmpfs, args.peers)
+        write(report, results, kernels, args.results)
+    print(tables(report))
+
+
+def _report(args: argparse.Namespace, files: int, began_load: float) -> dict[str, Any]:
+    return {
         "command": "python -m tests.bench.peers " + " ".join(sys.argv[1:]),
         "date": dt.datetime.now(dt.UTC).date().isoformat(),
         "machine": {
             "cpu": cpu_name(),
             "cpus": len(os.sched_getaffinity(0)),
             "system": platform.platform(),
-            "load_before": round(began[0], 1),
+            "load_before": round(began_load, 1),
             "load_after": round(os.getloadavg()[0], 1),
         },
         "versions": one_picture.versions(args.peers),
-        "files": len(photos) * args.copies,
+        "files": files,
         "rounds": args.rounds,
+        "quality": {},
+    }
+
+
+def write(
+    report: dict[str, Any],
+    results: Sequence[backlog.Result],
+    kernels: Sequence[one_picture.Kernel],
+    folder: Path,
+) -> None:
+    """Write what is known so far."""
+    report |= {
         "backlog": [_backlog_row(result) for result in results],
         "one_picture": [_kernel_row(kernel) for kernel in kernels],
         "ratios": _ratios(results, kernels),
-        "quality": {} if args.no_quality else _quality(photos, args.tmpfs, args.peers),
     }
-    args.results.mkdir(parents=True, exist_ok=True)
-    (args.results / "peers.json").write_text(json.dumps(report, indent=1) + "\n")
-    (args.results / "peers.svg").write_text(_chart(results, kernels))
-    print(tables(report))
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "peers.json").write_text(json.dumps(report, indent=1) + "\n")
+    (folder / "peers.svg").write_text(_chart(results, kernels, report["files"]))
 
 
 def _arguments() -> argparse.Namespace:
@@ -125,7 +145,7 @@ def _backlog_row(result: backlog.Result) -> dict[str, Any]:
         "cpu_ms": _spread(result.cpu_ms),
         "bytes_per_image": round(result.bytes_per_image),
         "rounds": [round(rate, 3) for rate in result.images_per_s],
-        "stalls": result.stalls,
+        "stalls": len(result.stalls),
     }
 
 
@@ -154,7 +174,10 @@ def _ratios(results: Sequence[backlog.Result], kernels: Sequence[one_picture.Ker
         )
         if ours is None or theirs is ours:
             continue
-        pairs = [a / b for a, b in zip(ours.images_per_s, theirs.images_per_s, strict=False)]
+        both = [number for number in range(len(ours.images_per_s)) if number not in theirs.stalls]
+        rates, cpu_ms = ([values[number] for number in both] for values in (ours.images_per_s, ours.cpu_ms))
+        pairs = [a / b for a, b in zip(rates, theirs.images_per_s, strict=True)]
+        in_cpu = [b / a for a, b in zip(cpu_ms, theirs.cpu_ms, strict=True)]
         goal = goals.get((theirs.recipe, theirs.engine))
         found.append(
             {
@@ -162,11 +185,13 @@ def _ratios(results: Sequence[backlog.Result], kernels: Sequence[one_picture.Ker
                 "place": theirs.place,
                 "against": theirs.engine,
                 "ratio": _spread(pairs),
+                "cpu_ratio": _spread(in_cpu),
                 "goal": goal,
             }
         )
     for kernel in kernels[1:]:
         pairs = [a / b for a, b in zip(kernels[0].images_per_s, kernel.images_per_s, strict=True)]
+        in_cpu = [b / a for a, b in zip(kernels[0].cpu_ms, kernel.cpu_ms, strict=True)]
         goal = 1.4 if kernel.name == "sharp" else None
         found.append(
             {
@@ -174,6 +199,7 @@ def _ratios(results: Sequence[backlog.Result], kernels: Sequence[one_picture.Ker
                 "place": "tmpfs",
                 "against": kernel.name,
                 "ratio": _spread(pairs),
+                "cpu_ratio": _spread(in_cpu),
                 "goal": goal,
             }
         )
@@ -203,10 +229,10 @@ def _quality(photos: Sequence[Path], place: Path, peers: Path) -> dict[str, Any]
     }
 
 
-def _chart(results: Sequence[backlog.Result], kernels: Sequence[one_picture.Kernel]) -> str:
+def _chart(results: Sequence[backlog.Result], kernels: Sequence[one_picture.Kernel], files: int) -> str:
     titles = {
-        "thumb": "thumb: 60 photos to 320 px JPEG",
-        "web": "web: 60 photos to 1600 px progressive JPEG and 400 px WebP",
+        "thumb": f"thumb: {files} photos to 320 px JPEG",
+        "web": f"web: {files} photos to 1600 px progressive JPEG and 400 px WebP",
     }
     groups: list[tuple[str, str, list[Bar]]] = []
     for place, words in (("disk", "on disk, procwatch with fsync"), ("tmpfs", "on tmpfs")):
@@ -217,6 +243,8 @@ def _chart(results: Sequence[backlog.Result], kernels: Sequence[one_picture.Kern
                 groups.append(
                     (f"{title}, {words}", "images/s", [_bar(r.engine, r.images_per_s) for r in rows])
                 )
+    if not kernels:
+        return bars(groups)
     ordered = sorted(kernels, key=lambda kernel: -kernel.median)
     title = "sharp's benchmark picture, 2725 x 2225 to 720 x 588, one thread"
     groups.append((title, "images/s", [_bar(kernel.name, kernel.images_per_s) for kernel in ordered]))
@@ -272,7 +300,7 @@ def _times(ratio: dict[str, Any] | None) -> str:
     if ratio is None:
         return ""
     goal = f", goal {ratio['goal']}" if ratio["goal"] else ""
-    return f"{_range(ratio['ratio'], 2)} times as fast{goal}"
+    return f"{_range(ratio['ratio'], 2)} times as fast, {_range(ratio['cpu_ratio'], 2)} in CPU time{goal}"
 
 
 if __name__ == "__main__":

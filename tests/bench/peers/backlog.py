@@ -24,7 +24,7 @@ class Result:
     images_per_s: list[float] = field(default_factory=list)
     cpu_ms: list[float] = field(default_factory=list)  # an image, of all processes of the engine
     bytes_per_image: float = 0.0
-    stalls: int = 0
+    stalls: list[int] = field(default_factory=list)  # the rounds that it did not finish
 
     @property
     def median(self) -> float:
@@ -58,7 +58,7 @@ def measure(
                     except RuntimeError as error:
                         if engine is engines[0]:
                             raise
-                        result.stalls += 1  # it lost a file, or hangs: the round counts for nothing
+                        result.stalls.append(number)  # it lost a file, or hangs: the round counts for nothing
                         tell(f"round {number + 1}/{rounds} {recipe} {place} {error}")
                         continue
                     rate = f"{result.images_per_s[-1]:.1f} images/s, {result.cpu_ms[-1]:.1f} ms CPU each"
