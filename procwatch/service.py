@@ -38,7 +38,7 @@ from procwatch.reporting import Reporting
 from procwatch.service_events import ServiceEvents
 from procwatch.service_sandbox import refuse_without_sandbox
 from procwatch.service_workers import make_pool, memory_budget, worker_entry
-from procwatch.settings.folders import inbox_problem, prepare
+from procwatch.settings.folders import UnusableInbox, inbox_problem, prepare
 from procwatch.settings.values import Settings
 
 #: After the grace for running jobs is over, the finishing lanes get this long to end what they have.
@@ -49,9 +49,16 @@ class Service:
     """One daemon, from start to stop."""
 
     def __init__(
-        self, settings: Settings, log: Log, *, on_turn: Callable[["Service"], None] | None = None
+        self,
+        settings: Settings,
+        log: Log,
+        *,
+        prepared: tuple[list[InboxSpec], list[UnusableInbox]] | None = None,
+        on_turn: Callable[["Service"], None] | None = None,
     ) -> None:
+        """Take what `prepare(settings)` has found, if that was done before; it can wait for a dead mount."""
         self.settings = settings
+        self._prepared = prepared
         self._log_owner = log
         self._log = log.logger
         self._on_turn = on_turn
@@ -116,7 +123,7 @@ class Service:
     def run(self) -> int:
         """Run until stopped; return the exit code. Raises ProcwatchError when it cannot start."""
         refuse_without_sandbox(self.settings)
-        usable, unusable = prepare(self.settings)
+        usable, unusable = self._prepared or prepare(self.settings)
         self._state_lock = lock_folder(self.settings.state_dir, "the state folder")
         try:
             self._build(usable)

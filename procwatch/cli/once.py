@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
     from procwatch.service import Service
     from procwatch.settings.folders import prepare
 
-    prepare(settings)  # before the log opens its file there
+    prepared = prepare(settings)  # before the log opens its file there
     began_s = time.monotonic()
     with Progress() as progress:
         terminal = sys.stdout.isatty()
@@ -57,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
             quiet=terminal,  # the bar has the terminal; failures are told at the end
         )
         drain = _Drain(progress, wait_s)
-        service = Service(settings, log, on_turn=drain)
+        service = Service(settings, log, prepared=prepared, on_turn=drain)
         try:
             code = service.run()
         finally:

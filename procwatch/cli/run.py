@@ -30,11 +30,11 @@ def run(args: argparse.Namespace) -> int:
     from procwatch.service import Service
     from procwatch.settings.folders import prepare
 
-    prepare(settings)  # before the log opens its file there
+    prepared = prepare(settings)  # before the log opens its file there
     log = open_log(format=settings.log.format, file=settings.log.file, level=args.level or settings.log.level)
     hello = _Hello(settings) if sys.stdout.isatty() else None
     try:
-        code = Service(settings, log, on_turn=hello).run()
+        code = Service(settings, log, prepared=prepared, on_turn=hello).run()
     finally:
         log.close()
     return leave(code)
