@@ -55,7 +55,7 @@ class Scanner:
     ) -> None:
         """Take the inbox and who gets what is found. `credits` None: no limit but `pause`."""
         self._root, self._recursive, self._filter = root, recursive, filter
-        self._real_root = os.path.realpath(root)
+        self._real_root = ""  # found out by the first pass: here, a dead mount would stop the caller
         self._on_chunk, self._on_finished = on_chunk, on_finished
         self._changed = threading.Condition()
         self._credits = credits
@@ -142,6 +142,7 @@ class Scanner:
         found, errors = 0, _Errors()
         chunk: list[Found] = []
         chunk_begun_s = begun_s
+        self._real_root = self._real_root or os.path.realpath(self._root)
         trouble = leads_elsewhere(self._root, self._real_root)
         if trouble:
             return ScanReport(found=0, seconds=0.0, errors=1, first_error=trouble, subdir=subdir)
