@@ -61,7 +61,7 @@ class InboxWatch:
         self._failures = 0
         self.installs = 0
         self._reduced = ""
-        self._real_path = os.path.realpath(spec.path)
+        self._real_path = ""  # found out on the lane: here, a dead mount would stop the loop
         self.mode = "none"
 
     @property
@@ -76,6 +76,7 @@ class InboxWatch:
     def admit(self) -> float | None:
         """Open the door; return None when the inbox may be served, else the seconds until the next try."""
         if not self._is_open:
+            self._real_path = self._real_path or os.path.realpath(self._spec.path)
             reason = leads_elsewhere(self._spec.path, self._real_path) or self._door.open()
             if reason is not None:
                 return self.lose(reason)
