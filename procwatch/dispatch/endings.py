@@ -34,8 +34,8 @@ from procwatch.pool.ports import Report
 #: A staged file that is gone is rendered again; one that is gone this often is somebody's doing.
 _MAX_RELOSSES: Final = 3
 _LOGGED_AGAIN_S: Final = 5.0
-#: That lines are written is remembered for many jobs at once, and no later than this: a commit for each was a tenth of
-#: the daemon's CPU time. A crash in between makes the next run write these lines once more, marked as recovered.
+#: That lines are written is remembered for many jobs at once, and no later than this, which spares a commit for each.
+#: A crash in between makes the next run write these lines once more, marked as recovered.
 _LOGGED_AFTER_S: Final = 0.2
 _LOGGED_MANY: Final = 100
 

@@ -31,7 +31,7 @@ _PRIMARY_CODE: Final = 0xFF  # extended result codes carry the primary one in th
 
 
 class Ticket(Generic[T]):
-    """What becomes of one write: a Future with nothing but what is needed, at a fifth of its price.
+    """What becomes of one write: a Future with nothing but what is needed, at a third of its price (0.55 us against 1.6, uncontended).
 
     A Future has a Condition, which is made, notified and waited for in Python; there are four writes a file.
     """
