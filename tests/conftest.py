@@ -1,6 +1,14 @@
 """What holds for every test: long runs happen only when they are asked for."""
 
+import signal
+
 import pytest
+
+
+def pytest_configure() -> None:
+    """A shell that starts us in the background has Ctrl-C ignored, and every program under test would inherit that."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
