@@ -1,7 +1,4 @@
-"""Put failed files back into their inbox as new files: found by their error files, moved without replacing anything.
-
-Not defended: somebody who may write the inbox and swaps one of its folders for a link at the very moment of the move.
-"""
+"""Put failed files back into their inbox as new files: found by their error files, moved without replacing anything."""
 
 import contextlib
 import errno
@@ -11,7 +8,7 @@ from dataclasses import dataclass
 
 from procwatch.control.places import read_report
 from procwatch.control.tree import folders_below
-from procwatch.delivery.fsops import TEMP_PREFIX, FsOps
+from procwatch.delivery.fsops import TEMP_PREFIX, FsOps, NotPlainFileError
 from procwatch.delivery.naming import ERROR_SUFFIX, error_name, safe_relative
 from procwatch.fdopen import DIRECTORY_FLAGS, open_beneath
 from procwatch.model import InboxSpec
@@ -58,10 +55,10 @@ def put_back(fs: FsOps, file: FailedFile) -> None:
     `audit` shows. Raises FileExistsError when the inbox has such a file, and OSError.
     """
     source = os.path.join(file.spec.failed, file.name)
-    target = os.path.join(file.spec.path, file.path)
     _make_folder(fs, file.spec, os.path.dirname(file.path))
-    fs.move_noreplace(source, target)
-    fs.fsync_dir(os.path.dirname(target))
+    with _beneath(fs, file.spec, file.path) as target:
+        fs.move_noreplace(source, target)
+        fs.fsync_dir(os.path.dirname(target))
     remove_report(fs, file.spec, file.name, file.job)
 
 
@@ -80,7 +77,8 @@ def _make_folder(fs: FsOps, spec: InboxSpec, folder: str) -> None:
     here = ""
     for part in folder.split("/"):
         here = f"{here}/{part}" if here else part
-        made = fs.make_dirs(os.path.join(spec.path, here), spec.dir_mode)
+        with _beneath(fs, spec, here) as path:
+            made = fs.make_dirs(path, spec.dir_mode)
         descriptor = open_beneath(spec.path, here, DIRECTORY_FLAGS)
         try:
             if made:
@@ -89,6 +87,17 @@ def _make_folder(fs: FsOps, spec: InboxSpec, folder: str) -> None:
                     os.fchown(descriptor, owner.st_uid, owner.st_gid)
         finally:
             os.close(descriptor)
+
+
+@contextlib.contextmanager
+def _beneath(fs: FsOps, spec: InboxSpec, path: str) -> Iterator[str]:
+    try:
+        with fs.beneath(spec.path, path) as there:
+            if there is None:
+                raise FileNotFoundError(errno.ENOENT, "somebody removed its folder", path)
+            yield there
+    except NotPlainFileError as error:
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path) from error
 
 
 def explain_os_error(error: OSError) -> str:

@@ -1,20 +1,24 @@
 """Every effect that delivery has on a file system, each behind one method and one fault point.
 
 Paths are absolute `str`. Folders on the way may be symbolic links (people link outboxes to other disks); the last
-component is never followed. Not defended: whoever may write an outbox can swap folders in it at any time.
+component is never followed. Whoever may write an inbox can swap folders in it at any time: what is there is handled
+`beneath` it. Not defended: the same in an outbox.
 """
 
 import contextlib
 import errno
+import functools
 import hashlib
 import os
 import shutil
 import stat
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from typing import Final, Protocol
 
 from procwatch import faults
 from procwatch.delivery import sys_calls
+from procwatch.fdopen import open_beneath
 
 #: Files on their way to a name start like this. What a crash leaves of one goes when the same work is done again;
 #: anyone may remove it.
@@ -23,6 +27,7 @@ TEMP_PREFIX: Final = ".procwatch-tmp-"
 _OPEN_FLAGS: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _CREATE_FLAGS: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _COPY_BYTES: Final = 1024 * 1024
+_DESCRIPTORS: Final = "/proc/self/fd"
 #: FAT keeps even seconds only: two copies of one file may differ by this much.
 _COARSEST_MTIME_NS: Final = 2_000_000_000
 
@@ -33,6 +38,12 @@ class NotPlainFileError(ValueError):
 
 class FsOps(Protocol):
     """The port: RealFs here, MemoryFs in procwatch.testing. Errors are OSError, unless a method says otherwise."""
+
+    def beneath(self, root: str, path: str) -> AbstractContextManager[str | None]:
+        """Give the entry `path`, relative to `root`, a name that leads to the same folder while the block runs.
+
+        None when that folder is not there. NotPlainFileError when a folder on the way is a symbolic link.
+        """
 
     def make_dirs(self, path: str, mode: int) -> list[str]:
         """Make `path` and its missing parents with exactly `mode`; return those made, outermost first.
@@ -90,6 +101,30 @@ class FsOps(Protocol):
 class RealFs:
     """The file system of this machine. Has no state; may be used by any thread."""
 
+    @contextlib.contextmanager
+    def beneath(self, root: str, path: str) -> Iterator[str | None]:
+        folder, name = os.path.split(path)
+        if not folder or not _has_descriptor_paths():
+            yield os.path.join(root, path)
+            return
+        try:
+            descriptor = open_beneath(root, folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        except (FileNotFoundError, NotADirectoryError):
+            yield None
+            return
+        except OSError as error:
+            if error.errno == errno.ELOOP:
+                raise NotPlainFileError(f"a symbolic link on the way: {path!a}") from error
+            raise
+        try:
+            yield f"{_DESCRIPTORS}/{descriptor}/{name}"
+        except OSError as error:
+            if str(error.filename).startswith(_DESCRIPTORS):  # nobody can read that
+                error.filename = os.path.join(root, path)
+            raise
+        finally:
+            os.close(descriptor)
+
     def make_dirs(self, path: str, mode: int) -> list[str]:
         if os.path.isdir(path):
             return []
@@ -141,7 +176,7 @@ class RealFs:
 
     def _copy(self, source: int, before: os.stat_result, src: str, dst: str) -> None:
         faults.point("fs.copy")
-        work = (os.fsencode(src), str(before.st_ino).encode())
+        work = (os.fsencode(dst), str(before.st_ino).encode())
         with _temporary(os.path.dirname(dst), *work) as (temp, fd):
             os.lseek(source, 0, os.SEEK_SET)
             while block := os.read(source, _COPY_BYTES):
@@ -241,6 +276,11 @@ def bars_folder(fs: FsOps, path: str) -> bool:
     if status is None or stat.S_ISDIR(status.st_mode):
         return False
     return not (stat.S_ISLNK(status.st_mode) and fs.lstat(f"{path}/.") is not None)
+
+
+@functools.cache
+def _has_descriptor_paths() -> bool:
+    return os.path.isdir(_DESCRIPTORS)  # Linux with /proc
 
 
 def _require_plain(path: str, status: os.stat_result) -> None:

@@ -1,9 +1,11 @@
 """FsOps in memory: what RealFs does, on a disk that can lose its power."""
 
+import contextlib
 import errno
 import hashlib
 import os
 import stat
+from collections.abc import Iterator
 
 from procwatch import faults
 from procwatch.delivery.fsops import TEMP_PREFIX, NotPlainFileError
@@ -15,6 +17,11 @@ class MemoryFs(MemoryDisk):
 
     Every method passes the fault points of RealFs, so `faults.arm("fs.rename:1:ENOSPC")` works here too.
     """
+
+    @contextlib.contextmanager
+    def beneath(self, root: str, path: str) -> Iterator[str | None]:
+        whole = os.path.join(root, path)
+        yield whole if self._find(os.path.dirname(whole)) is not None else None
 
     def make_dirs(self, path: str, mode: int) -> list[str]:
         self.calls.append(("make_dirs", path))
@@ -145,7 +152,7 @@ class MemoryFs(MemoryDisk):
 
     def _copy(self, node: Node, src: str, dst: str) -> None:
         faults.point("fs.copy")
-        temp = self._temp(os.path.dirname(dst), os.fsencode(src))
+        temp = self._temp(os.path.dirname(dst), os.fsencode(dst))
         inode = self._create(temp, "file")
         try:
             self._set_content(inode, temp, data=node.data, mode=node.mode, mtime_ns=node.mtime_ns)

@@ -89,12 +89,15 @@ class Disposer:
         self._commit(results)
 
     def _dispose_one(self, order: DisposeOrder) -> Disposed:
-        source = os.path.join(self._spec.path, order.path)
-        status = self._fs.lstat(source)
-        if status is None:
+        with self._fs.beneath(self._spec.path, order.path) as source:
+            status = None if source is None else self._fs.lstat(source)
+            if source is not None and status is not None:
+                return self._dispose_what_is_there(order, source, status)
             if not self._is_there():
                 raise inbox_away(order.path)
             return Disposed(job=order.job, result="disposed", original=Original.GONE)
+
+    def _dispose_what_is_there(self, order: DisposeOrder, source: str, status: os.stat_result) -> Disposed:
         now = Fingerprint.of(status)
         if now != order.fingerprint or status.st_ctime_ns != order.ctime_ns:
             return self._not_now(order, now, status.st_ctime_ns)

@@ -150,10 +150,17 @@ class Housekeeping:
             with contextlib.suppress(
                 OSError
             ):  # somebody just put something there, or it is not ours to remove
-                if now_s - os.lstat(folder).st_mtime >= EMPTY_FOLDER_AGE_S:
-                    self._fs.rmdir(folder)
-                    removed += 1
+                removed += self._remove_empty_folder(root, os.path.relpath(folder, root), now_s)
         return removed
+
+    def _remove_empty_folder(self, root: str, path: str, now_s: float) -> bool:
+        """Not by its name alone: whoever writes the inbox may have put a link in its way since we looked."""
+        with self._fs.beneath(root, path) as folder:
+            status = None if folder is None else self._fs.lstat(folder)
+            if folder is None or status is None or now_s - status.st_mtime < EMPTY_FOLDER_AGE_S:
+                return False
+            self._fs.rmdir(folder)
+            return True
 
     def remove_old_files(self, root: str, before_s: float) -> int:
         """Remove regular files that came to `root` before the time, and folders that are empty then."""

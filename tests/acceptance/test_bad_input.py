@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.support import images, logs, privileges
-from tests.support.corpus import corpus
+from tests.support.corpus import corpus, listed
 from tests.support.daemon import Daemon, procwatch
 from tests.support.oracle import Oracle, files_below, read_error
 from tests.support.places import Places
@@ -225,9 +225,9 @@ def test_heic_without_its_plug_in_names_the_extra(places: Places, oracle: Oracle
 
 def test_the_hostile_corpus_ends_in_order(places: Places, oracle: Oracle, tmp_path: Path) -> None:
     """Bombs, corrupt headers and truncated files: one terminal line each, none takes a worker with it."""
-    folder = corpus("hostile")
+    hostile = listed("hostile")
     places.make()
-    for file in sorted(folder.iterdir()):
+    for file in hostile:
         images.write(places.inbox / file.name, oracle.expect(file.name, file.read_bytes()))
     with Daemon("-c", places.write_config(), cwd=tmp_path) as daemon:
         lines = daemon.wait_for_ends(len(oracle.dropped), 50)

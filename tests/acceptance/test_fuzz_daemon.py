@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.support import images, logs
-from tests.support.corpus import corpus
+from tests.support.corpus import listed
 from tests.support.daemon import procwatch
 from tests.support.fuzz import seeds
 from tests.support.mutator import mutant
@@ -53,10 +53,10 @@ def test_two_thousand_mutants_cost_nobody_anything(places: Places, oracle: Oracl
 def test_the_hostile_corpus_leaves_the_tree_around_it_alone(
     places: Places, oracle: Oracle, tmp_path: Path
 ) -> None:
-    folder = corpus("hostile")
+    hostile = listed("hostile")
     places.make()
     before = set(files_below(tmp_path))
-    for file in sorted(folder.iterdir()):
+    for file in hostile:
         images.write(places.inbox / file.name, oracle.expect(file.name, file.read_bytes()))
     config = places.write_config(inbox='settle = "0s"\nincomplete_after = "0s"', level="info")
     ended = procwatch("once", "-c", config, cwd=tmp_path, timeout_s=100)

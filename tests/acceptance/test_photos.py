@@ -6,7 +6,7 @@ import pytest
 from PIL import Image, ImageChops, ImageStat
 
 from tests.support import images, logs
-from tests.support.corpus import corpus
+from tests.support.corpus import corpus, listed
 from tests.support.daemon import Daemon, procwatch
 from tests.support.oracle import Oracle
 from tests.support.places import Places
@@ -15,7 +15,7 @@ pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(110)]
 
 
 def fill(places: Places, oracle: Oracle, folder: str) -> list[str]:
-    names = sorted(file.name for file in corpus(folder).iterdir())
+    names = [file.name for file in listed(folder)]
     for name in names:
         images.write(places.make().inbox / name, oracle.expect(name, corpus(folder, name).read_bytes()))
     return names

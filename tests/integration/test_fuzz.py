@@ -6,13 +6,12 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from procwatch.errors import ERROR_CODES
-from tests.support.corpus import corpus
+from tests.support.corpus import corpus, listed
 from tests.support.daemon import REPOSITORY, environment
 from tests.support.formats import all_formats
 from tests.support.fuzz import seeds
@@ -113,6 +112,5 @@ def test_every_enabled_format_is_among_the_seeds() -> None:
 def test_heif_and_the_hostile_corpus_are_among_the_seeds() -> None:
     found = seeds(corpus())
     assert any(name.endswith(".heic") for name in found)
-    small = {file.name for file in Path(corpus("hostile")).iterdir() if file.stat().st_size <= 60_000}
-    assert small
+    small = {file.name for file in listed("hostile") if file.stat().st_size <= 60_000}
     assert small <= set(found)

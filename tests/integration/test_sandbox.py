@@ -18,7 +18,7 @@ from procwatch.model import Fingerprint, Limits, Rendered, RenderFailed, RenderR
 from procwatch.pool.ports import WorkerEntry
 from procwatch.worker import entry, landlock, sandbox, seccomp
 from tests.support import images, probes, tell_modules
-from tests.support.corpus import corpus
+from tests.support.corpus import listed
 from tests.support.formats import all_formats, every_output
 from tests.support.pool_bench import PoolBench
 
@@ -132,8 +132,9 @@ def test_all_enabled_formats_render_and_nothing_is_imported_any_more(tmp_path: P
     for name, data in all_formats().items():
         images.write(pictures / name, data)
     heic = importlib.util.find_spec("pi_heif") is not None  # the extra of that name
-    for file in sorted(corpus("formats").glob("*.heic")) if heic else []:
-        images.write(pictures / file.name, file.read_bytes())
+    for file in listed("formats") if heic else []:
+        if file.suffix == ".heic":
+            images.write(pictures / file.name, file.read_bytes())
     staging = tmp_path / "outbox/.procwatch-staging"
     (staging / "slot-1").mkdir(parents=True)
     recipe = every_output()
