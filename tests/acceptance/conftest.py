@@ -3,6 +3,7 @@
 import contextlib
 import os
 import signal
+import sys
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,8 @@ import pytest
 from tests.support import processes
 from tests.support.oracle import Oracle
 from tests.support.places import Places
+from tests.support.service import Service
+from tests.support.systemd_box import Box, build_wheel, systemd_box
 from tests.support.waiting import eventually
 
 
@@ -47,3 +50,29 @@ def no_process_is_left(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         raise AssertionError(f"left behind: {left}") from error
+
+
+@pytest.fixture(scope="module")
+def box() -> Iterator[Box]:
+    with systemd_box() as machine:
+        yield machine
+
+
+@pytest.fixture(scope="module")
+def installed(box: Box, tmp_path_factory: pytest.TempPathFactory) -> Service:
+    """A machine on which somebody followed the manual: a venv in /opt, then `procwatch unit --install`."""
+    program = box.install(build_wheel(tmp_path_factory.mktemp("wheel"), sys.executable))
+    box.run(f"{program} unit --install --yes")
+    box.run("useradd -m alice && useradd -m bob && usermod -aG procwatch alice")
+    return Service(box=box, program=program)
+
+
+@pytest.fixture
+def service(installed: Service) -> Iterator[Service]:
+    """The service, stopped, on empty folders; its log is judged afterwards."""
+    service = Service(box=installed.box, program=installed.program)
+    service.fresh()
+    yield service
+    if service.show("ActiveState") == "active":
+        service.stop()
+    service.judge()

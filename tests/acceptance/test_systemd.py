@@ -5,10 +5,8 @@ import json
 import os
 import re
 import signal
-import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,37 +14,10 @@ from PIL import Image
 
 from tests.support import images, logs
 from tests.support.service import CONFIG, QUICK, Service, now_us, renditions
-from tests.support.systemd_box import Box, build_wheel, systemd_box
 from tests.support.units import SYSTEMD
 from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(110)]
-
-
-@pytest.fixture(scope="module")
-def box() -> Iterator[Box]:
-    with systemd_box() as machine:
-        yield machine
-
-
-@pytest.fixture(scope="module")
-def installed(box: Box, tmp_path_factory: pytest.TempPathFactory) -> Service:
-    """A machine on which somebody followed the manual: a venv in /opt, then `procwatch unit --install`."""
-    program = box.install(build_wheel(tmp_path_factory.mktemp("wheel"), sys.executable))
-    box.run(f"{program} unit --install --yes")
-    box.run("useradd -m alice && useradd -m bob && usermod -aG procwatch alice")
-    return Service(box=box, program=program)
-
-
-@pytest.fixture
-def service(installed: Service) -> Iterator[Service]:
-    """The service, stopped, on empty folders; its log is judged afterwards."""
-    service = Service(box=installed.box, program=installed.program)
-    service.fresh()
-    yield service
-    if service.show("ActiveState") == "active":
-        service.stop()
-    service.judge()
 
 
 def jpegs(count: int, *, noisy: bool = False) -> dict[str, bytes]:
