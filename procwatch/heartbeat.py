@@ -41,7 +41,6 @@ class Heartbeat:
         self._ping_due_s = 0.0
         self._status_due_s = 0.0
         self._extend_due_s = 0.0
-        self._told = ""
 
     def beat(self, now_s: float, *, stopping: bool) -> float | None:
         """Ping, tell the status, ask for time while stopping; return when to be called again at the latest."""
@@ -73,8 +72,7 @@ class Heartbeat:
         if now_s >= self._status_due_s:
             self._status_due_s = now_s + _STATUS_EVERY_S
             text = self._status(now_s)
-            if text != self._told:
-                self._told = text
+            if text != self._notifier.shown:  # a reload shows its own word for a while
                 self._notifier.status(text)
         return self._status_due_s
 

@@ -23,6 +23,7 @@ class Notifier:
         self._address = _address(environ.get("NOTIFY_SOCKET", ""))
         self._interval_s = _watchdog_interval_s(environ)
         self.failures = 0
+        self.shown = ""  # the last status that arrived
 
     @property
     def active(self) -> bool:
@@ -35,11 +36,11 @@ class Notifier:
 
     def ready(self, status: str = "") -> bool:
         """Start-up or reload is complete."""
-        return self._send("READY=1", *_status_line(status), patience_s=_PATIENCE_S)
+        return self._noted(status, self._send("READY=1", *_status_line(status), patience_s=_PATIENCE_S))
 
     def status(self, text: str) -> bool:
         """One line for `systemctl status`."""
-        return self._send(*_status_line(text))
+        return self._noted(text, self._send(*_status_line(text)))
 
     def reloading(self) -> bool:
         """A reload begins; systemd (Type=notify-reload) compares the time with that of its signal. End with ready()."""
@@ -56,6 +57,10 @@ class Notifier:
     def extend_timeout(self, seconds: float) -> bool:
         """Starting, reloading or stopping goes on for up to so long from now."""
         return self._send(f"EXTEND_TIMEOUT_USEC={max(0, int(seconds * 1_000_000))}")
+
+    def _noted(self, status: str, arrived: bool) -> bool:
+        self.shown = status if arrived and status else self.shown
+        return arrived
 
     def _send(self, *lines: str, patience_s: float = 0.0) -> bool:
         """Return whether the message was handed over."""

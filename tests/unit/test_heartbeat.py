@@ -15,6 +15,7 @@ class Systemd:
 
     def __init__(self) -> None:
         self.heard: list[str] = []
+        self.shown = ""
 
     def watchdog_interval_s(self) -> float | None:
         return 30.0
@@ -23,6 +24,7 @@ class Systemd:
         self.heard.append("ping")
 
     def status(self, text: str) -> None:
+        self.shown = text
         self.heard.append(text)
 
     def extend_timeout(self, seconds: float) -> None:
@@ -99,6 +101,14 @@ def test_the_status_is_told_when_it_changes() -> None:
     for now in (0.0, 6.0, 12.0):
         beat.beat(now, stopping=False)
     assert systemd.heard.count("all well") == 1
+
+
+def test_the_status_comes_back_after_another_word_such_as_reloaded() -> None:
+    beat, systemd, _, _ = heart()
+    beat.beat(0.0, stopping=False)
+    systemd.shown = "reloaded"  # as Notifier.ready leaves it
+    beat.beat(6.0, stopping=False)
+    assert systemd.heard.count("all well") == 2
 
 
 def test_the_status_line_reads_well() -> None:
