@@ -4,23 +4,28 @@ A mistake leaves the old configuration in force. Running jobs keep the recipe wi
 """
 
 import os
+import re
+import shlex
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from structlog.typing import FilteringBoundLogger
 
-from procwatch.errors import ProcwatchError
+from procwatch.errors import NoInboxError, ProcwatchError
 from procwatch.observe.notify import Notifier
 from procwatch.service_sandbox import refuse_without_sandbox
 from procwatch.settings.folders import prepare
-from procwatch.settings.load import load
+from procwatch.settings.load import SYSTEM_CONFIG, load
+from procwatch.settings.paths import one_line
 from procwatch.settings.values import Settings
 
 if TYPE_CHECKING:
     from procwatch.model import InboxSpec
+
+_CHECK: Final = "procwatch check shows the same"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -109,14 +114,18 @@ class Reloader:
             refuse_without_sandbox(settings)
             _, unusable = prepare(settings)
         except ProcwatchError as error:
-            self._reject(*error.message.splitlines())
+            # `check` is run by people, who may write what the service may not.
+            confined = isinstance(error, NoInboxError) and what_the_unit_needs(source)
+            self._reject(*error.message.splitlines(), hint=confined or _CHECK)
         except OSError as error:
             self._reject(f"{source}: {error.strerror or error}")
         else:
-            self._post(self._apply, settings, {spec.name: reason + _hint() for spec, reason in unusable})
+            hint = what_the_unit_needs(source)
+            trouble = {spec.name: f"{reason}; {hint}" if hint else reason for spec, reason in unusable}
+            self._post(self._apply, settings, trouble)
 
-    def _reject(self, *mistakes: str) -> None:
-        self._post(self._rejected, list(mistakes))
+    def _reject(self, *mistakes: str, hint: str = _CHECK) -> None:
+        self._post(self._rejected, list(mistakes), hint)
 
     def _apply(self, settings: Settings, trouble: Mapping[str, str]) -> None:
         """Loop: bring the service to the new settings."""
@@ -152,7 +161,7 @@ class Reloader:
             **({"hint": hint} if changes.needs_restart else {}),
         )
 
-    def _rejected(self, mistakes: list[str]) -> None:
+    def _rejected(self, mistakes: list[str], hint: str) -> None:
         self._notifier.ready("the new configuration was rejected")
         count = f"{len(mistakes)} mistake{'' if len(mistakes) == 1 else 's'}"
         self._log.error(
@@ -160,7 +169,7 @@ class Reloader:
             config=self._target.settings.source,
             reason=f"{count}; the configuration before stays in force",
             mistakes=mistakes,
-            hint="procwatch check shows the same",
+            hint=hint,
         )
 
 
@@ -168,8 +177,24 @@ def _nothing() -> None:
     """Nobody waits for a removed inbox."""
 
 
-def _hint() -> str:
-    """Return what to do about a new folder that cannot be written, where systemd confines us."""
-    if "INVOCATION_ID" not in os.environ:
+def what_the_unit_needs(
+    source: str, environ: Mapping[str, str] = os.environ, cgroup: str = "/proc/self/cgroup"
+) -> str:
+    """Return what to do about a folder that cannot be written, where systemd confines us; "" elsewhere."""
+    if "INVOCATION_ID" not in environ:
         return ""
-    return "; if the unit does not allow this folder yet: procwatch unit --install, then restart the service"
+    name = _instance(cgroup)
+    command = ["procwatch unit --install", *([f"--name {name}"] if name else [])]
+    if source != f"{os.path.dirname(SYSTEM_CONFIG)}/{name or 'procwatch'}.toml":
+        command.append(f"-c {one_line(shlex.quote(source))}")
+    return f"if the unit does not allow this folder yet: {' '.join(command)}, then restart the service"
+
+
+def _instance(cgroup: str) -> str:
+    """Return NAME where the unit is procwatch@NAME.service, by cgroups(7); "" where it is not, or cannot be told."""
+    try:
+        with open(cgroup, encoding="ascii", errors="replace") as file:
+            found = re.search(r"/procwatch@([A-Za-z0-9_.-]+)\.service$", file.read(), re.MULTILINE)
+    except OSError:
+        return ""
+    return found[1] if found else ""
