@@ -114,7 +114,17 @@ def _where(args: argparse.Namespace) -> tuple[str | None, str]:
         raise UsageError(
             "the configuration has no log file", hint="give one: --file FILE, or use --unit NAME"
         )
-    return None, _DEFAULT_UNIT
+    return None, _unit_of(settings.source)
+
+
+def _unit_of(config: str | None) -> str:
+    """Return the unit that `procwatch unit --install` made for a configuration: /etc/procwatch/NAME.toml has its own."""
+    from procwatch.settings.load import SYSTEM_CONFIG
+
+    folder, file = os.path.split(config or SYSTEM_CONFIG)
+    name = file.removesuffix(".toml")
+    special = folder == os.path.dirname(SYSTEM_CONFIG) and name not in (_DEFAULT_UNIT, file)
+    return f"{_DEFAULT_UNIT}@{name}" if special else _DEFAULT_UNIT
 
 
 def _print_lines(lines: "Iterator[dict[str, Any]]") -> None:

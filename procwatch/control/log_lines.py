@@ -155,7 +155,8 @@ def read_journal(
     unit: str, *, start: str | None = None, follow: bool = False, last: int | None = None
 ) -> Iterator[bytes]:
     """Yield the messages of a unit by journalctl. Raises ProcwatchError where that does not work."""
-    command = ["journalctl", "--output=cat", "--quiet", f"--unit={unit}", "--no-pager"]
+    # Not --quiet: it would not say that a user sees only messages of his own.
+    command = ["journalctl", "--output=cat", f"--unit={unit}", "--no-pager"]
     command += [f"--since={start.replace('T', ' ').replace('Z', ' UTC')}"] if start is not None else []
     command += [f"--lines={'all' if last is None else last}"] + (["--follow"] if follow else [])
     try:
@@ -172,4 +173,7 @@ def read_journal(
         process.terminate()
         process.wait()
     if process.returncode > 0:
-        raise ProcwatchError(f"journalctl ended with {process.returncode}")
+        raise ProcwatchError(
+            f"journalctl ended with {process.returncode}",
+            hint="root and the group systemd-journal may read it: sudo usermod -aG systemd-journal NAME",
+        )

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from procwatch.cli import logs as logs_command
 from procwatch.cli import main as cli
 from procwatch.control import log_lines
 from procwatch.control.log_lines import Wanted, parsed, read_file, since
@@ -209,11 +210,24 @@ def test_a_unit_is_read_from_the_journal(journalctl: Path, capsys: pytest.Captur
     assert paths(capsys.readouterr().out) == ["a.jpg", "b.jpg"]
     assert journalctl.read_text().split() == [
         "--output=cat",
-        "--quiet",
         "--unit=procwatch@scans",
         "--no-pager",
         "--lines=50",
     ]
+
+
+@pytest.mark.parametrize(
+    ("config", "unit"),
+    [
+        (None, "procwatch"),
+        ("/etc/procwatch/procwatch.toml", "procwatch"),
+        ("/etc/procwatch/scans.toml", "procwatch@scans"),
+        ("/etc/procwatch/scans", "procwatch"),
+        ("/home/alice/scans.toml", "procwatch"),
+    ],
+)
+def test_the_journal_of_an_instance_is_its_own(config: str | None, unit: str) -> None:
+    assert logs_command._unit_of(config) == unit
 
 
 def test_the_time_goes_to_the_journal_in_its_own_words(journalctl: Path) -> None:
