@@ -11,11 +11,12 @@ from collections.abc import Callable
 from typing import Final
 
 from procwatch.control.findings import AuditReport, Finding, FolderSize
-from procwatch.control.tree import folders_below, size_of
 from procwatch.delivery.fsops import TEMP_PREFIX
 from procwatch.delivery.naming import ERROR_SUFFIX, collision_key, error_name
 from procwatch.dispatch.ledger_queries import LedgerQueries, Record
 from procwatch.dispatch.publishing import STAGING
+from procwatch.dispatch.sizes import own_folders
+from procwatch.dispatch.tree import folders_below, size_of
 from procwatch.intake.filters import NameFilter
 from procwatch.intake.walk import scan
 from procwatch.model import InboxSpec, Original, State
@@ -83,18 +84,7 @@ class _InboxAudit:
         self._spec = spec
         self._ledger = ledger
         self._report = report
-        all_folders = {
-            folder
-            for other in inboxes
-            for folder in (
-                other.path,
-                other.outbox,
-                other.archive,
-                other.failed,
-                f"{other.outbox}/{STAGING}",
-            )
-        }
-        self._skip = frozenset(all_folders)
+        self._skip = own_folders(inboxes)
 
     def run(self) -> None:
         for folder in (self._spec.path, self._spec.outbox, self._spec.archive, self._spec.failed):

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from procwatch.control.places import read_report
-from procwatch.control.tree import folders_below
 from procwatch.delivery.fsops import TEMP_PREFIX, FsOps, NotPlainFileError
 from procwatch.delivery.naming import ERROR_SUFFIX, error_name, safe_relative
+from procwatch.dispatch.tree import folders_below
 from procwatch.fdopen import DIRECTORY_FLAGS, open_beneath
 from procwatch.model import InboxSpec
 

@@ -88,6 +88,7 @@ class SnapshotMaker:
             "failed_today": failed,
             "per_minute": tally.per_minute(spec.name),
             **self._missed_of(runtime, wall_s),
+            "sizes": None if runtime.sizes is None else runtime.sizes.to_json(),
         }
 
     def _missed_of(self, runtime: InboxRuntime, wall_s: float) -> dict[str, Any]:

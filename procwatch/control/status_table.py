@@ -28,6 +28,8 @@ def picture(status: Mapping[str, Any], wall_s: float) -> RenderableType:
         return Group(*parts)
     parts += [Text(f"  {safe_text(str(why))}", style="yellow") for why in status["degraded"]]
     parts += [_inboxes(status, wall_s), _slots(status, wall_s)]
+    if any(inbox.get("sizes") for inbox in status.get("inboxes") or []):
+        parts.append(_sizes(status, wall_s))
     parts += [_disk(disk) for disk in status.get("disks") or []]
     if status.get("failures"):
         parts.append(_failures(status))
@@ -112,6 +114,25 @@ def _slots(status: Mapping[str, Any], wall_s: float) -> Table:
             _text(file) if file else Text("idle", style="dim"),
         )
     return table
+
+
+def _sizes(status: Mapping[str, Any], wall_s: float) -> Table:
+    folders = ("inbox", "outbox", "archive", "failed")
+    table = _table("files, size", *folders, "measured")
+    for inbox in status.get("inboxes") or []:
+        sizes = inbox.get("sizes")
+        if not sizes:
+            table.add_row(_text(inbox["name"]), *("" for _ in folders), "not yet")
+            continue
+        cells = [_size(sizes[folder]) for folder in folders]
+        table.add_row(_text(inbox["name"]), *cells, f"{_since(sizes['measured_at_s'], wall_s)} ago")
+    return table
+
+
+def _size(total: Mapping[str, int] | None) -> str:
+    if total is None:
+        return "unreadable"
+    return f"{total['files']:,}, {format_size(total['bytes'])}" if total["files"] else "0"
 
 
 def _disk(disk: Mapping[str, Any]) -> Text:

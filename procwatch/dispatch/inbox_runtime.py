@@ -24,6 +24,7 @@ from procwatch.dispatch.publishing import Publisher
 from procwatch.dispatch.pulse import Pulse
 from procwatch.dispatch.recovery import Recovery
 from procwatch.dispatch.retry import pause_s
+from procwatch.dispatch.sizes import Sizes
 from procwatch.intake.door import Door
 from procwatch.intake.filters import NameFilter
 from procwatch.intake.inbox import InboxWatch, WatchEvents
@@ -125,6 +126,7 @@ class InboxRuntime:
         self.refusing: set[str] = set()  # what refused and has not succeeded since
         self.trouble = ""  # what paused it, for people
         self.retry_due = False
+        self.sizes: Sizes | None = None  # of its folders, as last measured
 
     def start(self, trouble: str = "") -> None:
         """Open the door, recover on the finishing lane, then watch, then scan. `trouble`: why not at once."""
@@ -156,6 +158,9 @@ class InboxRuntime:
             self._scanner.pause()
         else:
             self._scanner.resume()
+
+    def measured(self, sizes: Sizes) -> None:
+        self.sizes = sizes
 
     @property
     def is_busy(self) -> bool:

@@ -9,6 +9,7 @@ from procwatch.dispatch.inbox_runtime import Collaborators, InboxRuntime
 from procwatch.dispatch.job import RecipePlan
 from procwatch.dispatch.lane import Lane
 from procwatch.dispatch.registry import Registry
+from procwatch.dispatch.sizes import Measuring, own_folders
 from procwatch.intake.door import Check, Door
 from procwatch.model import InboxSpec, State
 
@@ -23,6 +24,7 @@ class Inboxes(Mapping[str, InboxRuntime]):
         self._room = room
         self._runtimes: dict[str, InboxRuntime] = {}
         self._keepers: dict[str, Housekeeping] = {}
+        self._measuring: dict[str, Measuring] = {}
         self._check = check
         self._doors: dict[str, Door] = {}
         self._leaving: dict[str, Callable[[], None]] = {}
@@ -62,17 +64,27 @@ class Inboxes(Mapping[str, InboxRuntime]):
             min_free_bytes=spec.min_free_bytes,
             ledger_s=ledger_keep_s,
         )
+        lane = Lane(f"keep-{spec.name}", runtime.lane_error)
+        self._measuring[spec.name] = Measuring(
+            spec=spec,
+            loop=shared.loop,
+            lane=lane,
+            apart=lambda: own_folders(runtime.spec for runtime in self._runtimes.values()),
+            tell=runtime.measured,
+            wall_s=time.time,
+        )
         self._keepers[spec.name] = Housekeeping(
             spec=spec,
             keep=keep,
             fs=shared.fs,
             journal=shared.journal,
             loop=shared.loop,
-            lane=Lane(f"keep-{spec.name}", runtime.lane_error),
+            lane=lane,
             events=self._room,
         )
         runtime.start(trouble)
         self._keepers[spec.name].start()
+        self._measuring[spec.name].start()
 
     def retire(self, name: str, then: Callable[[], None] = lambda: None) -> None:
         """Take nothing new from the inbox; when its running jobs are published, forget it and call `then`.
@@ -81,6 +93,7 @@ class Inboxes(Mapping[str, InboxRuntime]):
         """
         runtime = self._runtimes[name]
         runtime.stop_intake()
+        self._measuring.pop(name).close()
         self._keepers.pop(name).close()
         self._backlog.drop_inbox(name)
         for job in self._registry.jobs():
@@ -99,6 +112,8 @@ class Inboxes(Mapping[str, InboxRuntime]):
 
     def stop_intake(self) -> None:
         """No more arrivals anywhere."""
+        for measuring in self._measuring.values():
+            measuring.close()
         for keeper in self._keepers.values():
             keeper.close()
         for runtime in self._runtimes.values():

@@ -1,5 +1,6 @@
 """The commands beside a running daemon and without one: the real program, real folders."""
 
+import contextlib
 import json
 import os
 import signal
@@ -207,6 +208,26 @@ def test_status_shows_the_daemon_at_work_and_its_end(places: Places, tmp_path: P
         assert [failure["path"] for failure in failures] == ["bad.png"]  # type: ignore[attr-defined]
 
 
+def test_status_tells_the_sizes_that_an_audit_measures(places: Places, tmp_path: Path) -> None:
+    names = ("inbox", "outbox", "archive", "failed")
+    for number, name in enumerate(names[1:]):
+        for file in range(number + 1):
+            write(places.root / name / "2027" / f"{file}.jpg", bytes(1000 + file))
+    write(places.make().inbox / "half.jpg.part", bytes(300))  # a file that is ignored takes room, too
+    with Daemon(places.root, cwd=tmp_path) as daemon:
+        assert status(places)["inboxes"][0]["sizes"] is None  # type: ignore[index]
+        sizes = eventually(lambda: status(places)["inboxes"][0]["sizes"], 20)  # type: ignore[index]
+        audit = json.loads(procwatch("audit", "--json", "-d", places.root, cwd=tmp_path).stdout)
+        measured = {row["folder"]: {"files": row["files"], "bytes": row["bytes"]} for row in audit["folders"]}
+        assert {name: sizes[name] for name in names} == {name: measured[name] for name in names}
+        assert sizes["inbox"] == {"files": 1, "bytes": 300}
+        written_s = (places.root / ".procwatch/status.json").stat().st_mtime
+        assert written_s - 10 < sizes["measured_at_s"] < written_s + 1
+        shown = " ".join(procwatch("status", places.root, cwd=tmp_path).stdout.split())
+        assert "inbox 1, 300 B 1, 1000 B 2, 2.0 KiB 3, 2.9 KiB " in shown, shown
+        daemon.wait_for("service.ready")
+
+
 def test_status_of_a_killed_daemon_is_not_running_and_the_next_one_replaces_its_socket(
     places: Places, tmp_path: Path
 ) -> None:
@@ -284,8 +305,11 @@ def test_logs_follow_over_a_rotation(places: Places, tmp_path: Path) -> None:
 
 
 def _reads(pid: int, file: Path) -> bool:
-    links = [os.readlink(f"/proc/{pid}/fd/{number}") for number in os.listdir(f"/proc/{pid}/fd")]
-    return str(file) in links
+    for number in os.listdir(f"/proc/{pid}/fd"):
+        with contextlib.suppress(FileNotFoundError):  # closed since it was listed
+            if os.readlink(f"/proc/{pid}/fd/{number}") == str(file):
+                return True
+    return False
 
 
 def test_kept_originals_are_done_once_whatever_happens_around_them(places: Places, tmp_path: Path) -> None:

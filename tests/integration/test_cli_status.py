@@ -38,6 +38,13 @@ def snapshot(**changes: Any) -> dict[str, Any]:
         "per_minute": 59,
         "missed": 2,
         "missed_at_s": now - 3600,
+        "sizes": {
+            "measured_at_s": now - 120,
+            "inbox": {"files": 12, "bytes": 48 * 1024**2},
+            "outbox": {"files": 123456, "bytes": 5 * 1024**3},
+            "archive": None,
+            "failed": {"files": 0, "bytes": 0},
+        },
     }
     busy = {
         "slot": 1,
@@ -98,10 +105,25 @@ def test_a_healthy_daemon_is_shown_with_all_its_figures(
         "1 4102 3.",
         "30.0 MiB 7 scans: 2027/IMG_0042.jpg",
         "2 down",
+        "files, size inbox outbox archive failed measured",
+        "scans 12, 48.0 MiB 123,456, 5.0 GiB unreadable 0 2 min ago",
         "disk of /srv/scans: 2.0 GiB free of 8.0 GiB",
         "scans: x.jpg timeout too slow",
     ):
         assert text in shown, shown
+
+
+def test_sizes_that_are_not_measured_yet_take_no_room(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    content = snapshot()
+    del content["inboxes"][0]["sizes"]
+    assert cli.main(["status", str(site(tmp_path, content))]) == 0
+    assert "files, size" not in capsys.readouterr().out
+    content = snapshot()
+    content["inboxes"].append(content["inboxes"][0] | {"name": "new", "sizes": None})
+    assert cli.main(["status", str(site(tmp_path, content))]) == 0
+    assert "new not yet" in " ".join(capsys.readouterr().out.split())
 
 
 def test_degraded_is_1_with_every_reason(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,5 +1,6 @@
 """Walk folders that people and other programs may change meanwhile, and measure them."""
 
+import contextlib
 import errno
 import os
 import stat
@@ -27,21 +28,39 @@ def folders_below(root: str, *, skip: frozenset[str] = frozenset()) -> Iterator[
     pending = [""]
     while pending:
         folder = pending.pop()
-        sizes: dict[str, int] = {}
-        try:
-            with os.scandir(os.path.join(root, folder) if folder else root) as entries:
-                for entry in entries:
-                    status = _status(entry)
-                    path = f"{folder}/{entry.name}" if folder else entry.name
-                    if status is None:
-                        continue
-                    if not stat.S_ISDIR(status.st_mode):
-                        sizes[entry.name] = status.st_size
-                    elif os.path.join(root, path) not in skip:
-                        pending.append(path)
-        except (FileNotFoundError, NotADirectoryError):
-            continue
-        yield Files(folder=folder, sizes=sizes)
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            yield Files(folder=folder, sizes=dict(_files_in(root, folder, pending, skip)))
+
+
+def totals_below(root: str, *, skip: frozenset[str] = frozenset()) -> Iterator[tuple[int, int]]:
+    """Yield (files, bytes) of every folder below `root`, as folders_below() does, without remembering any name.
+
+    Between two folders nothing is held open, so that whoever measures may rest there.
+    """
+    pending = [""]
+    while pending:
+        folder = pending.pop()
+        files = total = 0
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            for _, size in _files_in(root, folder, pending, skip):
+                files += 1
+                total += size
+        yield files, total
+
+
+def _files_in(root: str, folder: str, pending: list[str], skip: frozenset[str]) -> Iterator[tuple[str, int]]:
+    """Yield name and bytes of what is no folder; folders go to `pending`."""
+    with os.scandir(os.path.join(root, folder) if folder else root) as entries:
+        for entry in entries:
+            status = _status(entry)
+            if status is None:
+                continue
+            if not stat.S_ISDIR(status.st_mode):
+                yield entry.name, status.st_size
+                continue
+            path = f"{folder}/{entry.name}" if folder else entry.name
+            if os.path.join(root, path) not in skip:
+                pending.append(path)
 
 
 def _status(entry: "os.DirEntry[str]") -> os.stat_result | None:
