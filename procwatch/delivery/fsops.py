@@ -36,6 +36,10 @@ class NotPlainFileError(ValueError):
     """What should be a regular file with one link is something else: somebody swapped it."""
 
 
+class NotDurableError(OSError):
+    """The disk did not take the data of a file: whatever is in it now must not be relied on, also not after a retry."""
+
+
 class FsOps(Protocol):
     """The port: RealFs here, MemoryFs in procwatch.testing. Errors are OSError, unless a method says otherwise."""
 
@@ -64,8 +68,11 @@ class FsOps(Protocol):
         finished, not repeated. EBUSY when `src` changed while it was copied, and nothing happened.
         """
 
-    def fsync_file(self, path: str) -> None:
-        """Make the data of a file durable."""
+    def seal(self, path: str, mode: int) -> os.stat_result:
+        """Give a regular file with one link its mode and make it durable; return its status.
+
+        NotPlainFileError for anything else; NotDurableError (an OSError) when the disk did not take the data.
+        """
 
     def fsync_dir(self, path: str) -> None:
         """Make the names in a folder durable."""
@@ -82,9 +89,6 @@ class FsOps(Protocol):
     def read_file(self, path: str, limit_bytes: int) -> bytes:
         """Return the first bytes of a regular file."""
 
-    def set_mode(self, path: str, mode: int) -> bool:
-        """Set the mode by descriptor; False where the file system keeps none. NotPlainFileError as is_plain_file."""
-
     def lstat(self, path: str) -> os.stat_result | None:
         """Return the status of `path` itself, None when there is nothing."""
 
@@ -93,9 +97,6 @@ class FsOps(Protocol):
 
     def remove_tree(self, path: str) -> None:
         """Remove whatever is at `path`, never following a symbolic link; nothing there is fine."""
-
-    def is_plain_file(self, path: str) -> os.stat_result:
-        """Return the status of a regular file with one link; NotPlainFileError (a ValueError) otherwise."""
 
 
 class RealFs:
@@ -191,10 +192,18 @@ class RealFs:
             os.fsync(fd)
             self.rename_noreplace(temp, dst)
 
-    def fsync_file(self, path: str) -> None:
-        faults.point("fs.fsync_file")
+    def seal(self, path: str, mode: int) -> os.stat_result:
         with _opened(path) as fd:
-            os.fsync(fd)
+            status = os.fstat(fd)
+            _require_plain(path, status)
+            faults.point("fs.set_mode")
+            sys_calls.set_mode(fd, mode)
+            try:
+                faults.point("fs.fsync_file")
+                os.fsync(fd)
+            except OSError as error:
+                raise NotDurableError(error.errno, error.strerror, path) from error
+            return status
 
     def fsync_dir(self, path: str) -> None:
         faults.point("fs.fsync_dir")
@@ -231,14 +240,6 @@ class RealFs:
             _require_plain(path, os.fstat(fd))
             return os.read(fd, limit_bytes)
 
-    def set_mode(self, path: str, mode: int) -> bool:
-        faults.point("fs.set_mode")
-        with _opened(path) as fd:
-            status = os.fstat(fd)
-            if not stat.S_ISDIR(status.st_mode):
-                _require_plain(path, status)
-            return sys_calls.set_mode(fd, mode)
-
     def lstat(self, path: str) -> os.stat_result | None:
         try:
             return os.lstat(path)
@@ -263,11 +264,6 @@ class RealFs:
                 shutil.rmtree(path)
         except RecursionError:
             raise OSError(errno.ENAMETOOLONG, "folders nested too deeply to be removed", path) from None
-
-    def is_plain_file(self, path: str) -> os.stat_result:
-        status = os.lstat(path)
-        _require_plain(path, status)
-        return status
 
 
 def bars_folder(fs: FsOps, path: str) -> bool:

@@ -8,7 +8,7 @@ import stat
 from collections.abc import Iterator
 
 from procwatch import faults
-from procwatch.delivery.fsops import TEMP_PREFIX, NotPlainFileError
+from procwatch.delivery.fsops import TEMP_PREFIX, NotDurableError, NotPlainFileError
 from procwatch.delivery.memory_disk import MemoryDisk, Node, os_error
 
 
@@ -67,7 +67,22 @@ class MemoryFs(MemoryDisk):
         self._unlink(src)
         return False
 
+    def seal(self, path: str, mode: int) -> os.stat_result:
+        self.calls.append(("seal", path))
+        inode = self._get(path)
+        status = self._status(inode, path)
+        if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1:
+            raise NotPlainFileError(f"not a regular file with one link: {path!a}")
+        faults.point("fs.set_mode")
+        self._set_content(inode, path, mode=mode)
+        try:
+            self._sync("fs.fsync_file", path)
+        except OSError as error:
+            raise NotDurableError(error.errno, error.strerror, path) from error
+        return status
+
     def fsync_file(self, path: str) -> None:
+        """Play somebody who makes a file durable; not of the port."""
         self.calls.append(("fsync_file", path))
         self._sync("fs.fsync_file", path)
 
@@ -107,15 +122,6 @@ class MemoryFs(MemoryDisk):
     def read_file(self, path: str, limit_bytes: int) -> bytes:
         return self.read(path)[:limit_bytes]
 
-    def set_mode(self, path: str, mode: int) -> bool:
-        self.calls.append(("set_mode", path))
-        faults.point("fs.set_mode")
-        inode = self._get(path)
-        if self._nodes[inode].kind != "dir":
-            self.is_plain_file(path)
-        self._set_content(inode, path, mode=mode)
-        return True
-
     def lstat(self, path: str) -> os.stat_result | None:
         inode = self._find(path)
         return None if inode is None else self._status(inode, path)
@@ -128,12 +134,6 @@ class MemoryFs(MemoryDisk):
         faults.point("fs.remove_tree")
         if self._find(path) is not None:
             self._remove_tree(path)
-
-    def is_plain_file(self, path: str) -> os.stat_result:
-        status = self._status(self._get(path), path)
-        if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1:
-            raise NotPlainFileError(f"not a regular file with one link: {path!a}")
-        return status
 
     def _rename_noreplace(self, src: str, dst: str) -> None:
         faults.point("fs.rename")

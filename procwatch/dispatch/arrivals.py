@@ -18,12 +18,14 @@ from procwatch.intake.filters import NameFilter
 from procwatch.intake.look import Look, take_look
 from procwatch.intake.settle import Cause, Ready, Settling, Wait, age_s, decide, merge_causes, observe
 from procwatch.intake.walk import Found, named_like_image
-from procwatch.model import InboxSpec, Original
+from procwatch.model import Fingerprint, InboxSpec, Original
 
 #: Hints waiting for the loop beyond which they are dropped in favour of a scan: bounds memory in a flood.
 MAX_PENDING_HINTS: Final = 10_000
 #: Odd entries remembered so that each is reported once.
 _MAX_REPORTED: Final = 10_000
+#: Originals brought out a moment ago that are remembered, because a look or a scan may have seen them just before.
+_MAX_REMOVED: Final = 10_000
 #: A file that a scan finds although events flow was missed by them only if it is older than this.
 _MISSED_AFTER_NS: Final = 5_000_000_000
 
@@ -72,6 +74,7 @@ class Arrivals:
         self._pending: dict[str, Cause | None] = {}
         self._looking = False
         self._reported: dict[tuple[str, int, int], None] = {}
+        self._removed: dict[str, tuple[Fingerprint, int]] = {}
         self._posted = 0  # hints posted by watchdog's threads
         self._handled = 0  # hints taken by the loop
         self._lock = threading.Lock()
@@ -183,8 +186,17 @@ class Arrivals:
         self.waiting[path] = "just found"
         self.look(path)
 
+    def removed(self, path: str, fingerprint: Fingerprint, ctime_ns: int) -> None:
+        """The original was brought out of the inbox: what was seen of it before is old news."""
+        if len(self._removed) >= _MAX_REMOVED:
+            del self._removed[next(iter(self._removed))]
+        self._removed[path] = (fingerprint, ctime_ns)
+
     def _consider(self, path: str, cause: Cause | None, look: Look, known: Known | None) -> None:
         if self._sink.in_work(self._spec.name, path):
+            return
+        if path in self._removed and self._removed.pop(path) == (look.fingerprint, look.ctime_ns):
+            self.look(path, cause)
             return
         if look.kind == "missing":
             self.forget(path)

@@ -353,8 +353,7 @@ class Dispatcher:
         elif code == "changed":
             self.settle_again(job, error=code, reason=reason)
         elif code == "environment":
-            self._requeue(job)
-            self._endings.pause_for(runtime, _parse_environment(reason))
+            self.hinder(job, reason)
         elif code == "deferred":
             self._defer(job, int(reason), report)
         elif code == "sandbox-stale":  # the pool replaces its workers by itself
@@ -424,6 +423,11 @@ class Dispatcher:
         self._registry.set_aside(job, reason)
         self._tell_retrying(job, error, reason, after_s, None)
         self._inboxes[job.inbox].arrivals.look(job.path, job.touched or Cause.SCAN, after_s=after_s)
+
+    def hinder(self, job: Job, reason: str) -> None:
+        """The output side refused what a worker made, nobody's fault: the inbox pauses, then it is rendered again."""
+        self._requeue(job)
+        self._endings.pause_for(self._inboxes[job.inbox], _parse_environment(reason))
 
     def vanish(self, job: Job, reason: str) -> None:
         self._registry.remove(job)

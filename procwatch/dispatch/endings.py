@@ -28,11 +28,12 @@ from procwatch.dispatch.orders import (
 from procwatch.dispatch.registry import Registry
 from procwatch.dispatch.trouble import Trouble
 from procwatch.intake.settle import Cause
-from procwatch.model import Fingerprint, Rendered, State
+from procwatch.model import Fingerprint, Original, Rendered, State
 from procwatch.pool.ports import Report
 
 #: A staged file that is gone is rendered again; one that is gone this often is somebody's doing.
 _MAX_RELOSSES: Final = 3
+_STILL_THERE: Final = frozenset({Original.KEPT, Original.STUCK, Original.BLOCKED})
 _LOGGED_AGAIN_S: Final = 5.0
 #: That lines are written is remembered for many jobs at once, and no later than this, which spares a commit for each.
 #: A crash in between makes the next run write these lines once more, marked as recovered.
@@ -45,6 +46,7 @@ class Requeue(Protocol):
 
     def retry(self, job: Job, *, error: str, reason: str, report: Report | None) -> None: ...
     def settle_again(self, job: Job, *, error: str, reason: str, after_s: float = 0.0) -> None: ...
+    def hinder(self, job: Job, reason: str) -> None: ...
     def vanish(self, job: Job, reason: str) -> None: ...
 
 
@@ -234,6 +236,8 @@ class Endings:
             self.requeue.vanish(here, reason)
         elif code == "changed":
             self.requeue.settle_again(here, error=code, reason=reason)
+        elif code == "environment":
+            self.requeue.hinder(here, reason)
         elif code == "name-conflict":
             self.fail(here, code, reason, report=report)
         else:
@@ -271,6 +275,8 @@ class Endings:
         self._registry.remove(here)
         if what.problem and not here.told_stuck:
             self._tell_stuck(here, order, what)
+        if what.result == "disposed" and what.original not in _STILL_THERE:
+            runtime.arrivals.removed(here.path, order.fingerprint, order.ctime_ns)
         if what.result == "changed":
             runtime.arrivals.look(here.path, here.touched or Cause.SCAN)
         elif here.touched is not None:

@@ -1,7 +1,10 @@
 """The publishing half of an inbox's finishing lane: from files in staging to renditions in place.
 
-Order, as DESIGN §4: staged files are durable already (the worker fsynced them) → intent committed → renamed into
-place → folders fsynced → done committed. A crash anywhere is rolled forward from the intent.
+Order, as DESIGN §4: staged files made durable → intent committed → renamed into place → folders fsynced → done
+committed. A crash anywhere is rolled forward from the intent.
+
+The files are fsynced here and not by the worker that wrote them: an fsync is waiting, which a thread can do while the
+worker's CPU renders the next picture. With fsync in the workers two CPUs were idle for a sixth of the time.
 """
 
 import errno
@@ -13,7 +16,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from procwatch.delivery.fsops import FsOps, NotPlainFileError, bars_folder
+from procwatch.delivery.fsops import FsOps, NotDurableError, NotPlainFileError, bars_folder
 from procwatch.delivery.naming import alternatives, around_files, collision_key, plan_names
 from procwatch.dispatch.journal import Journal, as_os_error
 from procwatch.dispatch.ledger import Ledger, LedgerReader, NameTakenError, Rendition
@@ -105,6 +108,9 @@ class Publisher:
             self._tell(order, "name-conflict", f"the output name {conflict} belongs to another file")
         except (NotPlainFileError, StagedLostError) as swapped:
             self._tell(order, "staging-lost", str(swapped))
+        except NotDurableError as error:
+            code = errno.errorcode.get(error.errno or 0, "error")
+            self._tell(order, "environment", f"{code}: {error.strerror}")
         except OSError as error:
             self._post(self._results.trouble, order.job, "publish", error)
         else:
@@ -147,7 +153,7 @@ class Publisher:
             )
             chosen.append(self._with_name(order, rendition, wished[staged.output]))
         for rendition in chosen:
-            self._check_staged(rendition)
+            self._seal(rendition)
         return chosen
 
     def _with_name(self, order: PublishOrder, rendition: Rendition, wished: str) -> Rendition:
@@ -201,10 +207,10 @@ class Publisher:
         if folder is not None and not stat.S_ISDIR(folder.st_mode):
             raise StagedLostError("the staging folder was swapped for something else")
 
-    def _check_staged(self, rendition: Rendition) -> None:
-        """Make sure that what will be renamed is a regular file with one link, the one the worker reported."""
+    def _seal(self, rendition: Rendition) -> None:
+        """Make durable what will be renamed: a regular file with one link, the one that the worker reported."""
         try:
-            status = self._fs.is_plain_file(rendition.staged)
+            status = self._fs.seal(rendition.staged, self._spec.output_mode)
         except FileNotFoundError:
             if self.is_in_place(rendition):
                 return
@@ -266,17 +272,20 @@ class Publisher:
                 )
 
     def _place_one(self, rendition: Rendition) -> None:
-        if self._fs.lstat(rendition.staged) is None:
+        status = self._fs.lstat(rendition.staged)
+        if status is None:
             if self.is_in_place(rendition):
                 return
             raise StagedLostError(f"{rendition.output}: neither staged nor in place")
+        if (status.st_ino, status.st_size) != (rendition.inode, rendition.size):
+            raise StagedLostError(f"{rendition.output}: the staged file was swapped after it was checked")
         target = os.path.join(rendition.outbox, rendition.name)
-        self._fs.make_dirs(os.path.dirname(target), self._spec.dir_mode)
-        self._fs.set_mode(rendition.staged, self._spec.output_mode)
-        if rendition.replace:
-            self._fs.rename_replace(rendition.staged, target)
-        else:
-            self._fs.rename_noreplace(rendition.staged, target)
+        rename = self._fs.rename_replace if rendition.replace else self._fs.rename_noreplace
+        try:
+            rename(rendition.staged, target)
+        except FileNotFoundError:
+            self._fs.make_dirs(os.path.dirname(target), self._spec.dir_mode)
+            rename(rendition.staged, target)
 
     def is_in_place(self, rendition: Rendition) -> bool:
         name = rendition.name or None

@@ -1,4 +1,4 @@
-"""Rendering one file: one decode, one resample an output, encode, fsync into staging."""
+"""Rendering one file: one decode, one resample an output, encode, write into staging."""
 
 import functools
 import os
@@ -22,6 +22,7 @@ from procwatch.imaging.operations import OPERATIONS
 from procwatch.imaging.recipe import Output, Recipe, ResamplerChoice, Step
 from procwatch.imaging.resample import Resampler
 from procwatch.model import Limits, Rendered, Staged
+from procwatch.writeback import begin_writeback
 
 
 def render(
@@ -210,13 +211,13 @@ def _stage(
 
 
 def _write(path: str, data: bytes) -> int:
-    """Write a new file to the disk itself and return its inode."""
+    """Write a new file and return its inode. The daemon fsyncs it before it publishes it."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     with open(os.open(path, flags, 0o600), "wb", buffering=0) as file:
         rest = memoryview(data)
         while rest:
             rest = rest[file.write(rest) :]
-        os.fsync(file.fileno())
+        begin_writeback(file.fileno())
         return os.fstat(file.fileno()).st_ino
 
 

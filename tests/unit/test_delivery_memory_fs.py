@@ -156,7 +156,7 @@ def test_links_are_not_plain_files(fs: MemoryFs) -> None:
 
     for name in ("0.jpg", "1.jpg", "2.jpg"):
         with pytest.raises(NotPlainFileError):
-            fs.is_plain_file(f"/staging/{name}")
+            fs.seal(f"/staging/{name}", 0o644)
 
 
 def test_the_clock_stands_still_until_told() -> None:

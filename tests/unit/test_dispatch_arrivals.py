@@ -78,3 +78,15 @@ def test_a_flood_of_hints_becomes_one_request_for_a_scan(tmp_path: Path) -> None
         here.hint(f"{number}.jpg", Cause.CLOSED)
     assert set(asked) == {"overflow"}
     assert len(asked) == 50
+
+
+def test_what_a_scan_saw_of_a_file_before_it_was_brought_out_starts_nothing(tmp_path: Path) -> None:
+    """A slow scan tells of it when it is done and archived already; the file is not there any more."""
+    here, sink, _ = arrivals(tmp_path)
+    seen = old_file("a.jpg")
+    assert seen.fingerprint is not None
+    here.removed("a.jpg", seen.fingerprint, seen.ctime_ns)
+    here.scanned([(seen, None)], count_missed=False)
+    assert sink.readied == []
+    here.scanned([(seen, None)], count_missed=False)
+    assert sink.readied == ["a.jpg"], "somebody may put the very file back where a move leaves no trace"

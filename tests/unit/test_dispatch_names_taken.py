@@ -17,11 +17,11 @@ class BusyFs(MemoryFs):
         super().__init__()
         self._meddle: Callable[[MemoryFs], None] | None = meddle
 
-    def set_mode(self, path: str, mode: int) -> bool:
+    def rename_noreplace(self, src: str, dst: str) -> None:
         meddle, self._meddle = self._meddle, None
         if meddle is not None:
             meddle(self)
-        return super().set_mode(path, mode)
+        super().rename_noreplace(src, dst)
 
 
 def published(path: str, meddle: Callable[[MemoryFs], None]) -> dict[str, bytes]:

@@ -205,14 +205,13 @@ class Daemon:
         self.dispose(job, path, "archive")
 
     def render(self, path: str, staging: str) -> Rendered:
-        """Play the worker: whole files, fsynced, in a folder of its own."""
+        """Play the worker: whole files, not yet durable, in a folder of its own."""
         self.fs.make_dirs(staging, 0o700)
         renditions = []
         for index, output in enumerate(TEMPLATES):
             file = f"{staging}/{index}.jpg"
             data = output.encode() + b" of " + self.fs.read(f"/in/{path}")
             self.fs.put(file, data, durable=False)
-            self.fs.fsync_file(file)
             status = self.fs.lstat(file)
             assert status is not None
             renditions.append(
