@@ -7,6 +7,7 @@ import re
 import signal
 import time
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -297,6 +298,89 @@ def test_systemctl_reload_takes_over_a_good_configuration_and_refuses_a_bad_one(
     service.wait_for("job.done", path="after.jpg")
     assert service.pid == pid, "a reload is no restart"
     service.box.write(CONFIG, QUICK)
+
+
+SCANS = """
+[[inbox]]
+name = "scans"
+path = "/mnt/scans/inbox"
+settle = "0s"
+incomplete_after = "1s"
+rescan = "1s"
+"""
+
+
+@pytest.fixture
+def scans(service: Service) -> Iterator[str]:
+    """A folder that the service's user may write, and that its unit does not name."""
+    service.box.run("install -d -o procwatch -g procwatch -m 2777 /mnt/scans /mnt/scans/inbox")
+    yield "/mnt/scans/inbox"
+    service.box.write(CONFIG, QUICK)
+    service.box.run(f"{service.program} unit --install --yes && systemctl stop {service.unit}")
+    service.box.run("rm -r /mnt/scans")
+
+
+def test_a_reload_with_an_inbox_outside_of_the_sandbox_says_what_to_do_and_that_helps(
+    service: Service, scans: str
+) -> None:
+    """The new inbox is degraded and told, the others go on; `unit --install` and a restart bring it in."""
+    service.start()
+    pid = service.pid
+    service.box.write(CONFIG, QUICK + SCANS)
+    service.box.run(f"systemctl reload {service.unit}")
+    assert service.wait_for("service.reloaded")["added"] == ["scans"]
+    lost = service.wait_for("watch.lost", inbox="scans")
+    assert "Read-only file system" in lost["reason"]
+    assert "procwatch unit --install, then restart the service" in lost["reason"]
+    eventually(lambda: "not watched: scans" in service.show("StatusText"), 15, 0.2)
+    state = f"STATE_DIRECTORY=/var/lib/procwatch {service.program} status -c {CONFIG}"
+    eventually(lambda: service.box.run(state, check=False).returncode == 1, 10, 0.5)
+
+    source = service.supply({"new.jpg": images.jpeg(1)})
+    service.box.run(f"cp {source}/new.jpg {scans}/", user="alice")
+    service.drop({"old.jpg": images.jpeg(2)})
+    service.wait_for("job.done", path="old.jpg")
+    service.box.run(f"test -e {scans}/new.jpg")
+    assert service.pid == pid
+
+    said = service.box.run(f"{service.program} unit --install --yes").stdout
+    assert "next:  systemctl restart procwatch" in said
+    service.box.run(f"systemctl restart {service.unit}")
+    assert service.wait_for("job.done", path="new.jpg")["inbox"] == "scans"
+    eventually(lambda: service.box.run("test -e /mnt/scans/archive/new.jpg", check=False).returncode == 0)
+    eventually(lambda: service.box.run(state, check=False).returncode == 0, 10, 0.5)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [("/srv/procwatch/inbox", "/mnt/scans/inbox"), ("[log]", '[log]\nfile = "/mnt/scans/log/p.log"')],
+    ids=["every-inbox", "log"],
+)
+def test_a_reload_that_could_do_nothing_in_the_sandbox_is_refused_and_says_what_to_do(
+    service: Service, scans: str, change: tuple[str, str]
+) -> None:
+    service.start()
+    service.box.write(CONFIG, QUICK.replace(*change))
+    service.box.run(f"systemctl reload {service.unit}")
+    told = service.wait_for("config.rejected")
+    assert "Read-only file system" in told["mistakes"][0]
+    assert "procwatch unit --install, then restart the service" in told["hint"]
+    service.drop({"a.jpg": images.jpeg(1)})
+    service.wait_for("job.done", path="a.jpg")
+
+    service.box.run(f"{service.program} unit --install --yes && systemctl restart {service.unit}")
+    service.wait_for("service.ready", count=2)
+    source = service.supply({"b.jpg": images.jpeg(2)})
+    target = scans if change[1] == scans else "/srv/procwatch/inbox"
+    service.box.run(f"cp {source}/b.jpg {target}/", user="alice")
+    service.wait_for("job.done", path="b.jpg")
+
+
+def test_the_status_line_comes_back_after_a_reload(service: Service) -> None:
+    service.start()
+    service.box.run(f"systemctl reload {service.unit}")
+    service.wait_for("service.reloaded")
+    eventually(lambda: "0 waiting" in service.show("StatusText"), 15, 0.2)
 
 
 def test_a_late_mount_is_waited_for(service: Service) -> None:

@@ -177,11 +177,8 @@ class Box:
         """Install a wheel into a new venv inside and return the path of its `procwatch`."""
         seen = self.srv / wheel.name
         shutil.copy(wheel, seen)
-        here = {
-            name: value for name, value in os.environ.items() if name.upper().startswith(_PIP_ENVIRONMENT)
-        }
         pip = f"{venv}/bin/pip install --quiet --no-input /srv/{wheel.name}"
-        self.run(f"{SYSTEM_PYTHON} -m venv {venv} && {pip}", timeout_s=240, env=here)
+        self.run(f"{SYSTEM_PYTHON} -m venv {venv} && {pip}", timeout_s=240, env=pip_environment())
         seen.unlink()
         return f"{venv}/bin/procwatch"
 
@@ -199,6 +196,11 @@ class Box:
         shown = self.run(f"journalctl -o json -a --no-pager {match}", check=False).stdout
         entries = [json.loads(line) for line in shown.splitlines()]
         return [entry["MESSAGE"] for entry in entries if int(entry["__REALTIME_TIMESTAMP"]) >= since_us]
+
+
+def pip_environment() -> dict[str, str]:
+    """Return what pip here is told by its environment, to be told inside as well."""
+    return {name: value for name, value in os.environ.items() if name.upper().startswith(_PIP_ENVIRONMENT)}
 
 
 def build_wheel(folder: Path, python: str) -> Path:
