@@ -97,6 +97,8 @@ def _source(args: argparse.Namespace, wanted: "Wanted") -> "Iterator[bytes]":
         last = _BEFORE_FOLLOWING
     file, unit = _where(args)
     if file is not None:
+        if args.follow and not os.path.lexists(file):
+            print(f"procwatch: {file!a} is not there yet; waiting for it", file=sys.stderr)
         return read_file(file, start=wanted.since, follow=args.follow, last=last)
     return read_journal(unit, start=wanted.since, follow=args.follow, last=last)
 

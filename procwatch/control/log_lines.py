@@ -74,13 +74,10 @@ def read_file(
 ) -> Iterator[bytes]:
     """Yield the lines of a log file, from the timestamp `start` on, or the `last` ones, then what is added.
 
-    Follows by name: after a rotation the rest of the old file is read, then the new one from its beginning. Raises
-    ProcwatchError where there is no such file.
+    Follows by name: after a rotation the rest of the old file is read, then the new one from its beginning. A follower
+    waits for a file that is not there yet, as between a rotation and the next line. Raises ProcwatchError otherwise.
     """
-    try:
-        file: BinaryIO = open(path, "rb")  # noqa: SIM115 (it is exchanged at a rotation)
-    except OSError as error:
-        raise ProcwatchError(f"cannot read the log {path!a}: {error.strerror}") from error
+    file = _opened(path, sleep if follow else None)
     try:
         if start is not None:
             file.seek(_offset_of(file, start))
@@ -96,6 +93,17 @@ def read_file(
                 yield from _complete_lines(file)
     finally:
         file.close()
+
+
+def _opened(path: str, sleep: Callable[[float], None] | None) -> BinaryIO:
+    while True:
+        try:
+            return open(path, "rb")
+        except OSError as error:
+            waits = isinstance(error, FileNotFoundError) and os.path.isdir(os.path.dirname(path) or ".")
+            if sleep is None or not waits:
+                raise ProcwatchError(f"cannot read the log {path!a}: {error.strerror}") from error
+        sleep(_POLL_S)
 
 
 def _complete_lines(file: BinaryIO) -> Iterator[bytes]:
@@ -154,11 +162,18 @@ def _stamp_after(file: BinaryIO, offset: int) -> str | None:
 def read_journal(
     unit: str, *, start: str | None = None, follow: bool = False, last: int | None = None
 ) -> Iterator[bytes]:
-    """Yield the messages of a unit by journalctl. Raises ProcwatchError where that does not work."""
-    # Not --quiet: it would not say that a user sees only messages of his own.
-    command = ["journalctl", "--output=cat", f"--unit={unit}", "--no-pager"]
-    command += [f"--since={start.replace('T', ' ').replace('Z', ' UTC')}"] if start is not None else []
-    command += [f"--lines={'all' if last is None else last}"] + (["--follow"] if follow else [])
+    """Yield the messages of a unit by journalctl. Raises ProcwatchError where that does not work.
+
+    With `last`, `start` is left to the caller: journalctl shows the *first* lines after --since (systemd 252).
+    """
+    # Not --quiet: it would not say that a user sees only messages of his own. What systemd says of the unit is no event.
+    command = ["journalctl", "--output=cat", f"--unit={unit}", "_TRANSPORT=stdout", "--no-pager"]
+    if last is not None:
+        command.append(f"--lines={last}")
+    else:
+        command.append("--lines=all")
+        command += [f"--since={start.replace('T', ' ').replace('Z', ' UTC')}"] if start is not None else []
+    command += ["--follow"] if follow else []
     try:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
     except OSError as error:

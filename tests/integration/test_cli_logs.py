@@ -5,6 +5,7 @@ import json
 import os
 import stat
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from procwatch.cli import main as cli
 from procwatch.control import log_lines
 from procwatch.control.log_lines import Wanted, parsed, read_file, since
 from procwatch.control.log_stats import LogStats, percentiles
+from procwatch.errors import ProcwatchError
 from procwatch.observe.events import EVENTS
 
 pytestmark = pytest.mark.integration
@@ -159,6 +161,26 @@ def test_following_goes_on_in_the_new_file_after_the_rest_of_the_old(tmp_path: P
     assert collect(followed(path, steps)) == ["1", "2", "3", "4"]
 
 
+def test_following_waits_for_a_file_that_is_not_there_yet(tmp_path: Path) -> None:
+    """As between a rotation and the next line; a folder that is not there is a slip of the pen."""
+    path = tmp_path / "procwatch.log"
+    steps = iter([lambda: None, lambda: path.write_bytes(line(1, path="1")), lambda: None])
+    assert collect(followed(path, steps)) == ["1"]
+    with pytest.raises(ProcwatchError, match="cannot read the log"):
+        next(followed(tmp_path / "nowhere/procwatch.log", iter([])))
+
+
+def test_a_follower_says_that_it_waits(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def nobody(path: str, **options: object) -> Iterator[bytes]:
+        return iter([])
+
+    monkeypatch.setattr(log_lines, "read_file", nobody)
+    assert cli.main(["logs", "-f", "--file", str(tmp_path / "no.log")]) == 0
+    assert "is not there yet; waiting for it" in capsys.readouterr().err
+
+
 def test_following_a_log_that_was_cut_begins_at_its_start(tmp_path: Path) -> None:
     path = tmp_path / "procwatch.log"
     path.write_bytes(line(1, path="1") + line(1, path="1b"))
@@ -211,6 +233,7 @@ def test_a_unit_is_read_from_the_journal(journalctl: Path, capsys: pytest.Captur
     assert journalctl.read_text().split() == [
         "--output=cat",
         "--unit=procwatch@scans",
+        "_TRANSPORT=stdout",
         "--no-pager",
         "--lines=50",
     ]
@@ -232,8 +255,17 @@ def test_the_journal_of_an_instance_is_its_own(config: str | None, unit: str) ->
 
 def test_the_time_goes_to_the_journal_in_its_own_words(journalctl: Path) -> None:
     list(log_lines.read_journal("procwatch", start="2027-03-14T09:26:53.589Z", follow=True))
-    assert "--since=2027-03-14 09:26:53.589 UTC\n" in journalctl.read_text()
-    assert journalctl.read_text().endswith("--lines=all\n--follow\n")
+    given = "--lines=all\n--since=2027-03-14 09:26:53.589 UTC\n--follow\n"
+    assert journalctl.read_text().endswith(given)
+
+
+def test_the_last_lines_are_asked_for_without_a_time_which_would_make_them_the_first(
+    journalctl: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("time.time", lambda: datetime.fromisoformat(stamp(2)).timestamp() + 60)
+    assert cli.main(["logs", "--unit", "x", "-n", "2", "--since", "60s"]) == 0
+    assert "--since" not in journalctl.read_text()
+    assert paths(capsys.readouterr().out) == ["b.jpg"]
 
 
 def test_a_journal_that_cannot_be_read_is_one_line(
