@@ -19,6 +19,7 @@ from tests.support.waiting import eventually
 
 #: Program → the Debian package that brings it.
 PACKAGES = {
+    "logrotate": "logrotate",
     "rsync": "rsync",
     "scp": "openssh-client",
     "sftp": "openssh-client",
