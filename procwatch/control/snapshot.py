@@ -77,6 +77,7 @@ class SnapshotMaker:
             "path": spec.path,
             "mode": runtime.watch.mode,
             "watched": runtime.watch.is_watched,
+            "lost_because": runtime.watch.lost_because or None,
             "starting": not runtime.installed,
             "paused": pause_reason(runtime, self._backlog),
             "waiting": queued + len(settling),
@@ -104,7 +105,8 @@ def _inbox_trouble(inboxes: Sequence[Mapping[str, Any]]) -> list[str]:
     found = []
     for inbox in inboxes:
         if not inbox["watched"] and not inbox["starting"]:
-            found.append(f"inbox {inbox['name']} cannot be watched")
+            why = f": {inbox['lost_because']}" if inbox["lost_because"] else ""
+            found.append(f"inbox {inbox['name']} cannot be watched{why}")
         if inbox["paused"]:
             found.append(f"inbox {inbox['name']} is paused: {inbox['paused']}")
     return found

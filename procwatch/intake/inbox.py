@@ -58,6 +58,7 @@ class InboxWatch:
         self._observer: InboxObserver | None = None
         self._is_open = False
         self._lost_s: float | None = None
+        self.lost_because = ""  # what was told when it was lost; "" while it is not
         self._failures = 0
         self.installs = 0
         self._reduced = ""
@@ -110,6 +111,7 @@ class InboxWatch:
         self.shut()
         if self._lost_s is None:
             self._lost_s = self._clock()
+            self.lost_because = reason
             self._events.watch_lost(self._spec, reason)
         self._failures += 1
         return min(_RETRY_FIRST_S * 2.0 ** min(self._failures - 1, 8), _RETRY_MAX_S)
@@ -155,6 +157,7 @@ class InboxWatch:
         else:
             self._events.watch_restored(self._spec, self.mode, self._clock() - self._lost_s)
         self._lost_s = None
+        self.lost_because = ""
         self._tell_reduced()
 
     def _tell_reduced(self) -> None:

@@ -335,6 +335,7 @@ def test_a_reload_with_an_inbox_outside_of_the_sandbox_says_what_to_do_and_that_
     eventually(lambda: "not watched: scans" in service.show("StatusText"), 15, 0.2)
     state = f"STATE_DIRECTORY=/var/lib/procwatch {service.program} status -c {CONFIG}"
     eventually(lambda: service.box.run(state, check=False).returncode == 1, 10, 0.5)
+    assert "procwatch unit --install, then" in " ".join(service.box.run(state, check=False).stdout.split())
 
     source = service.supply({"new.jpg": images.jpeg(1)})
     service.box.run(f"cp {source}/new.jpg {scans}/", user="alice")

@@ -26,6 +26,7 @@ def snapshot(**changes: Any) -> dict[str, Any]:
         "path": "/srv/scans",
         "mode": "polling",
         "watched": True,
+        "lost_because": None,
         "starting": False,
         "paused": None,
         "waiting": 12,

@@ -116,10 +116,12 @@ def test_it_is_told_once_and_tried_ever_less_often(heard: Heard) -> None:
     assert waits_s == [1.0, 2.0, 4.0, 8.0, 10.0, 10.0, 10.0]
     assert heard.said == ["lost: no such disk"]
     assert heard.watch.is_lost
+    assert heard.watch.lost_because == "no such disk"
     heard.problem = None
     assert heard.watch.keep() == CHECK_EVERY_S
     assert heard.said == ["lost: no such disk", "restored native"]
     assert not heard.watch.is_lost
+    assert heard.watch.lost_because == ""
 
 
 def test_the_lock_moves_to_the_folder_that_is_there_now(heard: Heard, tmp_path: Path) -> None:
