@@ -29,6 +29,7 @@ POINTS: Final[dict[str, str]] = {
     "fs.remove_tree": "a folder is removed with all that is in it",
     "ledger.started": "an attempt is recorded as started",
     "ledger.publishing": "the intent to publish is committed",
+    "ledger.sync": "commits of the ledger are made durable",
     "ledger.done": "a job is committed as done",
     "ledger.failed": "a job is committed as failed",
     "ledger.logged": "the terminal log line is recorded as written",

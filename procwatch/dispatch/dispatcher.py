@@ -242,7 +242,9 @@ class Dispatcher:
     def _press_back(self) -> None:
         """Pause an inbox's scans while enough of it is in memory, so that a million waiting files cost none."""
         for name, runtime in self._inboxes.items():
-            count = self._backlog.count(name) + len(runtime.arrivals.settling)
+            waiting = self._backlog.count(name)
+            runtime.is_backlogged = waiting > 0 and not self.stopping
+            count = waiting + len(runtime.arrivals.settling)
             runtime.set_backpressure(full=count > (LOW_WATER if runtime.is_full else HIGH_WATER))
 
     def _begin(self, job: Job) -> None:

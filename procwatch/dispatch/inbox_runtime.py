@@ -34,6 +34,10 @@ from procwatch.model import InboxSpec
 
 #: A slow pass must not become the main load: the pause between two is at least this many times its length.
 _RESCAN_FACTOR: Final = 10.0
+#: How long finished jobs wait for company while more are waiting anyway: a batch costs as many commits and fsyncs of
+#: folders as one job does.
+_GATHER_S: Final = 0.1
+_GATHER_MANY: Final = 32
 
 Order = PublishOrder | FailOrder | DisposeOrder
 
@@ -108,6 +112,7 @@ class InboxRuntime:
             on_answer=self._answers_again,
         )
         self._orders: list[Order] = []
+        self._gathering: Timer | None = None
         self._finishing = False
         self._untold: list[tuple[Callable[..., None], tuple[Any, ...]]] = []  # of the finishing lane
         self._scan_cause = "start"
@@ -119,6 +124,7 @@ class InboxRuntime:
         self.scans = 0  # finished passes over the whole inbox
         self.installed = False  # the watch was tried at least once
         self.is_full = False  # enough of it is in memory: scans pause
+        self.is_backlogged = False  # jobs wait for a worker: nobody waits for this very one to be published
         self.failures = 0  # rounds of output trouble in a row
         self.parked: list[Order] = []  # orders that wait for the output side to get well
         self.paused_since_s: float | None = None
@@ -147,7 +153,7 @@ class InboxRuntime:
         """Have the finishing lane do it, in one batch with what else waits."""
         self._orders.append(order)
         if not self._finishing:
-            self._flush_orders()
+            self._flush_soon()
 
     def set_backpressure(self, *, full: bool) -> None:
         """Pause or resume scans; asked at every turn of the loop."""
@@ -219,7 +225,17 @@ class InboxRuntime:
         """Remove an attempt's staging folder."""
         self._finish_lane.submit(self._disposer.clean, staging)
 
+    def _flush_soon(self) -> None:
+        """At once if somebody may wait for it; else when there is company for it, which spares commits and fsyncs."""
+        if not self.is_backlogged or len(self._orders) >= _GATHER_MANY:
+            self._flush_orders()
+        elif self._gathering is None:
+            self._gathering = self._loop.call_later(_GATHER_S, self._flush_orders)
+
     def _flush_orders(self) -> None:
+        if self._gathering is not None:
+            self._gathering.cancel()
+            self._gathering = None
         batch, self._orders = self._orders, []
         self._finishing = True
         self._finish_lane.submit(self._finish, batch)
@@ -256,7 +272,7 @@ class InboxRuntime:
     def _finished(self) -> None:
         self._finishing = False
         if self._orders:
-            self._flush_orders()
+            self._flush_soon()
 
     def _recover(self) -> None:
         """Lane: put in order what the last run left; a full disk or a folder that went away again is waited out."""

@@ -101,7 +101,8 @@ def test_a_death_while_staging_is_swept_is_swept_up_too(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("error", ["ENOSPC", "EIO"])
 @pytest.mark.parametrize(
-    "point", ["fs.rename", "fs.set_mode", "fs.fsync_file", "fs.fsync_dir", "fs.mkdir", "fs.write"]
+    "point",
+    ["fs.rename", "fs.set_mode", "fs.fsync_file", "fs.fsync_dir", "fs.mkdir", "fs.write", "ledger.sync"],
 )
 def test_an_effect_that_fails_once_is_tried_again_and_charged_to_nobody(
     point: str, error: str, tmp_path: Path

@@ -1,11 +1,15 @@
 """The ledger: what it remembers, who owns a name, what happens to a damaged or newer one."""
 
 import os
+import shutil
 import sqlite3
+import threading
+import time
 from pathlib import Path
 
 import pytest
 
+from procwatch import faults
 from procwatch.dispatch.journal import Journal
 from procwatch.dispatch.ledger import Ledger, LedgerReader, NameTakenError, Rendition
 from procwatch.dispatch.ledger_open import open_ledger
@@ -169,3 +173,45 @@ def test_a_sound_ledger_is_not_reset_after_a_crash(tmp_path: Path) -> None:
     again = open_ledger(path, lambda reason, kept_as: pytest.fail(reason))
     assert again.job("j1") is not None
     again.close()
+
+
+def test_a_write_that_need_not_be_durable_waits_for_no_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker waits for "attempt started": not also for what others publish."""
+    journal = Journal(Ledger.open(str(tmp_path / "ledger.sqlite")))
+    disk, asked = threading.Event(), threading.Event()
+
+    def slow(descriptor: int) -> None:
+        asked.set()
+        assert disk.wait(30)
+
+    monkeypatch.setattr(os, "fsync", slow)
+    durable = journal.submit(lambda ledger: started(ledger, "j1"), durable=True)
+    assert asked.wait(30)
+    journal.call(lambda ledger: started(ledger, "j2"))
+    with pytest.raises(TimeoutError):
+        durable.result(0.0)
+    assert journal.busy_s(time.monotonic()) > 0, "whoever watches over the daemon sees that a disk hangs"
+    disk.set()
+    durable.result(30)
+    journal.close()
+
+
+def test_what_a_failed_sync_may_have_lost_is_never_built_upon(tmp_path: Path) -> None:
+    """The kernel forgets that the pages were dirty: the log is emptied into the database before it is used again."""
+    path = tmp_path / "ledger.sqlite"
+    journal = Journal(Ledger.open(str(path)))
+    faults.arm("ledger.sync:1:EIO")
+    try:
+        with pytest.raises(OSError, match="Input/output"):
+            journal.call(lambda ledger: started(ledger, "j1"), durable=True)
+    finally:
+        faults.arm(None)
+    journal.call(lambda ledger: started(ledger, "j2"), durable=True)
+    (tmp_path / "lost").mkdir()
+    shutil.copy(path, tmp_path / "lost/ledger.sqlite")  # without the log
+    after = Ledger.open(str(tmp_path / "lost/ledger.sqlite"))
+    assert after.job("j1") is not None
+    after.close()
+    journal.close()
