@@ -68,11 +68,13 @@ def run(args: argparse.Namespace) -> int:
     unit = render_unit(shipped("procwatch.service"), plan)
     if args.print:
         print(unit, end="")
-        _warn(plan, config, new_config=new_config, lonely=not can_run_alone(installation))
+        _warn(plan, config, new_config=new_config, alone=why_not_alone(installation))
         return EXIT_OK
-    if not can_run_alone(installation):
+    problem = why_not_alone(installation)
+    if problem:
         raise UsageError(
-            f"{one_line(installation.python)} finds procwatch only for you or only from here, not for a service",
+            f"{one_line(installation.python)} cannot run procwatch for a service, without your folder and variables:"
+            f" {problem}",
             hint="install it in a place of its own: python3 -m venv /opt/procwatch && /opt/procwatch/bin/pip install procwatch",
         )
     from procwatch.cli import unit_install
@@ -80,12 +82,14 @@ def run(args: argparse.Namespace) -> int:
     return unit_install.install(plan, unit, settings, new_config=new_config, ask=not args.yes)
 
 
-def _warn(plan: "UnitPlan", config: str, *, new_config: str | None, lonely: bool) -> None:
+def _warn(plan: "UnitPlan", config: str, *, new_config: str | None, alone: str) -> None:
     notes = list(plan.notes)
     if new_config is not None:
         notes.append(f"{one_line(config)} does not exist; --install will make it")
-    if lonely:
-        notes.append(f"{one_line(plan.command[0])} cannot import procwatch by itself; --install will refuse")
+    if alone:
+        notes.append(
+            f"{one_line(plan.command[0])} cannot import procwatch by itself ({alone}); --install will refuse"
+        )
     for note in notes:
         print(f"procwatch: note: {note}", file=sys.stderr)
 
@@ -138,9 +142,13 @@ def this_installation() -> "Installation":
     )
 
 
-def can_run_alone(installation: "Installation") -> bool:
-    """Whether the command of the unit finds procwatch without this user's environment and folder."""
+def why_not_alone(installation: "Installation") -> str:
+    """Return why the command of the unit cannot run procwatch without this user's environment and folder, "" if it can."""
     import subprocess
 
     command = [installation.python, "-I", "-c", "import procwatch.service"]
-    return subprocess.run(command, cwd="/", capture_output=True, check=False).returncode == 0
+    ended = subprocess.run(command, cwd="/", capture_output=True, text=True, errors="replace", check=False)
+    if ended.returncode == 0:
+        return ""
+    said = ended.stderr.strip().splitlines()
+    return one_line(said[-1]) if said else f"exit status {ended.returncode}"

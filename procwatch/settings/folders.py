@@ -182,7 +182,9 @@ def _fix(folder: str, user: str, uid: int, number: int) -> str:
             f" under systemd also ReadWritePaths={folder}"
         )
     if number == errno.EROFS:
-        return f"mount it writable, under systemd add ReadWritePaths={folder}"
+        return (
+            f"mount it writable, under systemd add ReadWritePaths={folder}, as procwatch unit --install does"
+        )
     if number in (errno.ENOTDIR, errno.EEXIST):
         return "a file is in the way: move it, or name another folder"
     return "put this right, or name another folder"

@@ -77,7 +77,7 @@ def test_a_state_that_only_the_service_would_find_is_told(
 ) -> None:
     """Without [state] it is $STATE_DIRECTORY, which a person's `procwatch status` does not have."""
     monkeypatch.setattr(unit_command, "this_installation", lambda: OPT)
-    monkeypatch.setattr(unit_command, "can_run_alone", lambda installation: True)
+    monkeypatch.setattr(unit_command, "why_not_alone", lambda installation: "")
     monkeypatch.setattr("procwatch.settings.unit_plan.PRIVATE", ())  # where the tests' own files may be
     file = tmp_path / "p.toml"
     file.write_text(inbox("/srv/a/in") + text)
@@ -214,11 +214,24 @@ def test_systemd_waits_longer_than_the_daemon_does(tmp_path: Path) -> None:
     assert "TimeoutStopSec=145" in rendered(plan(tmp_path, 'stop_timeout = "2m"\n' + inbox("/srv/a/in")))
 
 
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [("exit 0", ""), ("echo Traceback >&2; echo ImportError: libjpeg >&2; exit 1", "ImportError: libjpeg")],
+)
+def test_why_a_service_could_not_run_this_installation_is_python_s_own_word(
+    code: str, said: str, tmp_path: Path
+) -> None:
+    python = tmp_path / "python"
+    python.write_text(f"#!/bin/sh\n{code}\n")
+    python.chmod(0o755)
+    assert unit_command.why_not_alone(Installation(python=str(python), code=())) == said
+
+
 def test_print_writes_the_unit_alone_to_stdout_and_changes_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(unit_command, "this_installation", lambda: OPT)
-    monkeypatch.setattr(unit_command, "can_run_alone", lambda installation: False)
+    monkeypatch.setattr(unit_command, "why_not_alone", lambda installation: "No module named procwatch")
     monkeypatch.setattr(unit_command, "_CONFIG_FOLDER", "/nowhere")
     assert cli.main(["unit", "--print"]) == 0
     shown = capsys.readouterr()
