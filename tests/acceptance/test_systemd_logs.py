@@ -6,6 +6,7 @@ import re
 import signal
 import time
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -115,18 +116,28 @@ def test_logs_reads_the_journal_of_the_unit_where_no_file_is_configured(service:
 
 
 def test_since_cuts_where_it_says(service: Service) -> None:
+    """Exactly there, however long the command takes to start: after its beginning and before its end."""
     service.start()
     service.drop({"first.jpg": images.jpeg(1)})
     service.wait_for("job.done", path="first.jpg")
-    time.sleep(0.5)  # the passing of time is what is tested
     between_s = time.time()
-    time.sleep(0.5)
     service.drop({"second.jpg": images.jpeg(2)})
     service.wait_for("job.done", path="second.jpg")
-    ago_ms = int((time.time() - between_s) * 1000)
-    # The command takes a moment to start, so that it begins a little later than `between_s`, never before.
-    ended = logs.terminal(shown(service, f"--since {ago_ms + 200}ms"))
-    assert [line["path"] for line in ended] == ["second.jpg"]
+    service.stop()
+    written = service.lines()
+    before_s = time.time()
+    ago_s = int((before_s - between_s) * 1000) / 1000
+    found = shown(service, f"--since {ago_s * 1000:.0f}ms")
+    latest_s = time.time() - ago_s
+    assert found == written[len(written) - len(found) :]
+    assert not found or moment_s(found[0]) >= between_s - 0.001
+    assert [line for line in written if moment_s(line) > latest_s] == [
+        line for line in found if moment_s(line) > latest_s
+    ]
+
+
+def moment_s(line: logs.Line) -> float:
+    return datetime.fromisoformat(line["timestamp"]).timestamp()
 
 
 def test_on_a_terminal_the_journal_is_readable(service: Service) -> None:
