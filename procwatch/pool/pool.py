@@ -21,7 +21,7 @@ from typing import Any, Protocol
 from procwatch.model import RenderFailed, RenderResult, RenderTask
 from procwatch.pool.breaker import Breaker
 from procwatch.pool.ports import Death, Post, Report, Running, SlotView, WorkerEntry
-from procwatch.pool.slot import Worker, ask_canary, prepare_forkserver, start_worker
+from procwatch.pool.slot import DEATH_S, Worker, ask_canary, prepare_forkserver, start_worker
 
 #: How often idle workers are asked whether they live; a death between two jobs is found at the latest then.
 _IDLE_CHECK_S = 1.0
@@ -147,7 +147,7 @@ class ProcessWorkerPool:
                 else:
                     due.append(slot.restart_at_s)
             elif slot.worker is not None and slot.future is not None:
-                due.append(self._watch_deadline(slot.worker, now_s))
+                due.append(self._watch_deadline(slot, slot.worker, now_s))
             elif slot.worker is not None and slot.worker.is_dead():
                 self._replace_lost(slot, slot.worker)
         self._send_canary_if_wanted(now_s)
@@ -203,7 +203,7 @@ class ProcessWorkerPool:
         return [_view(slot, now_s) for slot in self._slots]
 
     def stop(self) -> None:
-        """Kill every worker, busy or not, and wait until none is left. A future that was pending ends as stopped."""
+        """Kill every worker, busy or not, and wait until none is left that can die. A pending future ends as stopped."""
         self._give_up.set()
         for thread in list(self._threads):
             thread.join()
@@ -211,8 +211,9 @@ class ProcessWorkerPool:
         self._born.clear()
         for worker in workers:
             worker.kill("stopped")
+        until_s = time.monotonic() + DEATH_S
         for worker in workers:
-            worker.close()
+            worker.close(max(until_s - time.monotonic(), 0.0))
         for slot in self._slots:
             self._answer_stopped(slot)
         self._release_withheld("stopped", started=False)
@@ -223,8 +224,14 @@ class ProcessWorkerPool:
             death = Death(kind="stopped", exit="SIGKILL", started=worker.started_task)
             future.set_result(self._report(slot, worker, death=death))
 
-    def _watch_deadline(self, worker: Worker, now_s: float) -> float:
-        """Kill the worker if its task is overdue; return when to look again."""
+    def _watch_deadline(self, slot: _Slot, worker: Worker, now_s: float) -> float:
+        """Kill the worker if its task is overdue, and do without it if it cannot even die; return when to look again."""
+        if worker.kill_reason:
+            worker.killed_s = min(worker.killed_s, now_s)
+            if now_s >= worker.killed_s + DEATH_S and not worker.is_given_up:
+                worker.is_given_up = True
+                self._lost(slot, worker)
+            return now_s + _IDLE_CHECK_S
         deadline_s = worker.busy_since_s + self._timeout_s
         if now_s < deadline_s:
             return deadline_s
@@ -282,9 +289,10 @@ class ProcessWorkerPool:
         self._in_thread(self._close_lost, slot, worker)
 
     def _close_lost(self, slot: _Slot, worker: Worker) -> None:
-        """Thread: reap the dead worker."""
+        """Thread: reap the dead worker. One that was given up had its time to die."""
         worker.kill("crashed")  # the executor is broken: whatever may be left of the process is useless
-        self._post(self._bury, slot, worker, worker.close())
+        exit_text = worker.close(0.0 if worker.is_given_up else DEATH_S)
+        self._post(self._bury, slot, worker, exit_text)
 
     def _bury(self, slot: _Slot, worker: Worker, exit_text: str) -> None:
         if slot.worker is not worker:

@@ -6,7 +6,9 @@ exactly one job, a timeout kills exactly one pid, and recycling is replacing an 
 """
 
 import contextlib
+import math
 import multiprocessing
+import multiprocessing.connection
 import os
 import signal
 import threading
@@ -28,6 +30,9 @@ from procwatch.pool.results import CheckedQueue
 HANDSHAKE_TIMEOUT_S: Final = 60.0
 #: While a worker starts, how often it is asked whether anybody still wants it.
 _GIVE_UP_CHECK_S: Final = 0.1
+#: A killed process is dead within milliseconds, with gigabytes to give back within a second. One that waits for a file
+#: system that does not answer dies when it answers (man 5 proc, state D): nobody waits longer than this for it.
+DEATH_S: Final = 3.0
 _FORKSERVER_GRACE_MS: Final = 200
 #: Real slots count from 1.
 CANARY_SLOT: Final = 0
@@ -86,6 +91,8 @@ class Worker:
     busy_since_s: float = 0.0
     task: RenderTask | None = None
     kill_reason: str = ""
+    killed_s: float = math.inf  # when the pool saw that it was killed while it had a task
+    is_given_up: bool = False  # killed, but not dead: what it waits for does not answer
     is_orphan: bool = False  # lost because the forkserver died, whatever this worker was doing
     _closed: bool = field(default=False)
 
@@ -126,14 +133,18 @@ class Worker:
         with contextlib.suppress(ProcessLookupError):
             signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
 
-    def close(self) -> str:
-        """End the executor and return how the process ended: "SIGKILL", "exit 1", "unknown". Blocks for its join."""
+    def close(self, wait_s: float = DEATH_S) -> str:
+        """End the executor and return how the process ended: "SIGKILL", "exit 1", "unknown". Blocks for its join.
+
+        A process that a dead file system keeps from dying is left to the kernel after `wait_s`, its executor to itself.
+        """
         if self._closed:
             return "unknown"
         self._closed = True
         self._lifeline.close()  # whatever still runs is killed by the kernel now
-        self.executor.shutdown(wait=True)
-        code = self._process.exitcode
+        dies = is_over(self.pidfd, wait_ms=int(wait_s * 1000))
+        self.executor.shutdown(wait=dies)
+        code = self._process.exitcode if dies else UNREAD
         text = exit_text(self.pidfd, code)
         # A dying forkserver closes its pipes, which breaks the executors, a moment before it is dead.
         self.is_orphan = code == UNREAD and is_over(self._forkserver_pidfd, wait_ms=_FORKSERVER_GRACE_MS)
@@ -243,7 +254,9 @@ def _shake_hands(
 def _abandon(executor: ProcessPoolExecutor, context: SlotContext, ours: Connection) -> None:
     """Leave nothing of a start that failed: no process, no thread, no descriptor."""
     ours.close()
+    dies = True
     for process in context.started:
         if process.pid is not None:
             process.kill()
-    executor.shutdown(wait=True)
+            dies = bool(multiprocessing.connection.wait([process.sentinel], DEATH_S))
+    executor.shutdown(wait=dies)

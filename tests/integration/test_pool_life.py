@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 
 from procwatch.model import Rendered
+from procwatch.pool.slot import DEATH_S
 from tests.support import bad_workers, processes
 from tests.support.pool_bench import PoolBench, no_pool_threads, open_files
+from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(60)]
 
@@ -91,6 +93,43 @@ def test_stopping_does_not_wait_for_a_start_that_hangs(tmp_path: Path) -> None:
         bench.pool.stop()
         assert time.monotonic() - began_s < 2.0
     assert threading.active_count() == before
+
+
+def test_a_worker_that_cannot_be_killed_is_done_without(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It waits in the kernel for a file system that does not answer: SIGKILL is delivered when that answers."""
+    monkeypatch.setattr("procwatch.pool.slot.signal.pidfd_send_signal", lambda *_: None)
+    with PoolBench(tmp_path, workers=1) as bench:
+        running = bench.ready().submit("hang_in_c")
+        bench.pool.abandon("hang_in_c-1")
+        bench.until(lambda: bench.pool.tick(bench.clock()) is not None)
+        assert not running.done()
+        bench.let_pass(DEATH_S)
+        bench.until(running.done)
+        death = running.result().death
+        assert death is not None
+        assert death.kind == "abandoned"
+        assert bench.ready().report("well").worker_pid != running.worker_pid
+        assert [lost["pid"] for lost in bench.witness.lost] == [running.worker_pid]
+
+
+def test_the_end_does_not_wait_for_workers_that_cannot_be_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = threading.active_count()
+    with PoolBench(tmp_path, workers=3) as bench:
+        bench.ready()
+        pids = [view.worker_pid for view in bench.pool.view(bench.clock())]
+        with monkeypatch.context() as dead:
+            dead.setattr(
+                "procwatch.pool.slot.is_over", lambda pidfd, *, wait_ms=0: time.sleep(wait_ms / 1000)
+            )
+            began_s = time.monotonic()
+            bench.pool.stop()
+            assert DEATH_S - 0.5 < time.monotonic() - began_s < 2 * DEATH_S
+    eventually(lambda: not any(processes.alive(pid) for pid in pids if pid))
+    eventually(lambda: threading.active_count() == before)  # the executors end with their processes
 
 
 def test_the_view_tells_what_each_slot_does(tmp_path: Path) -> None:

@@ -1,7 +1,8 @@
 """A file system that hangs when it is told to: FUSE spoken without any library, over a folder that never hangs.
 
 What is written into the folder behind it shows on the mount. SIGSTOP to the server is a file server that does not
-answer any more; SIGCONT brings it back. Run as a program it serves until it is killed. Layouts: linux/fuse.h, 7.31.
+answer any more; SIGCONT brings it back. After SIGUSR1 it takes every request and answers none until SIGUSR2: the kernel
+then does not even let those die who wait (fs/fuse/dev.c, request_wait_answer), as behind some dead disks. Run as a program it serves until it is killed. Layouts: linux/fuse.h, 7.31.
 
 FLUSH is not served: closing a file that was only read asks an NFS server nothing, while the kernel makes even a killed
 process wait for a FUSE server's answer to it.
@@ -38,6 +39,8 @@ class Server:
         self.folder = folder
         self.device = device
         self.paths: dict[int, bytes] = {1: b""}
+        self.is_silent = False
+        self.kept: list[bytes] = []  # requests that wait for their answer
         self.handlers: dict[int, Callable[[int, bytes], bytes]] = {
             1: self.lookup,
             3: self.getattr,
@@ -61,6 +64,11 @@ class Server:
             45: lambda node, body: self.rename(node, body[:8], body[16:]),
         }
 
+    def listen(self) -> None:
+        """Obey signals."""
+        signal.signal(signal.SIGUSR1, lambda *_: self.fall_silent())
+        signal.signal(signal.SIGUSR2, lambda *_: self.speak())
+
     def serve(self) -> None:
         while True:
             try:
@@ -69,18 +77,32 @@ class Server:
                 if error.errno == errno.ENODEV:  # unmounted
                     return
                 continue
-            _, code, unique, node, *_ = _IN.unpack_from(request)
-            if code in {2, 36, 42}:  # forget, interrupt: no answer is wanted
-                continue
-            answer, number = b"", 0
-            try:
-                answer = self.handlers[code](node, request[_IN.size :])
-            except KeyError:
-                number = errno.ENOSYS
-            except OSError as error:
-                number = error.errno or errno.EIO
-            with contextlib.suppress(OSError):  # the asker is gone
-                os.write(self.device, _OUT.pack(_OUT.size + len(answer), -number, unique) + answer)
+            if self.is_silent:
+                self.kept.append(request)
+            else:
+                self.answer(request)
+
+    def fall_silent(self) -> None:
+        self.is_silent = True
+
+    def speak(self) -> None:
+        self.is_silent = False
+        while self.kept:
+            self.answer(self.kept.pop(0))
+
+    def answer(self, request: bytes) -> None:
+        _, code, unique, node, *_ = _IN.unpack_from(request)
+        if code in {2, 36, 42}:  # forget, interrupt: no answer is wanted
+            return
+        answer, number = b"", 0
+        try:
+            answer = self.handlers[code](node, request[_IN.size :])
+        except KeyError:
+            number = errno.ENOSYS
+        except OSError as error:
+            number = error.errno or errno.EIO
+        with contextlib.suppress(OSError):  # the asker is gone
+            os.write(self.device, _OUT.pack(_OUT.size + len(answer), -number, unique) + answer)
 
     def real(self, node: int, name: bytes = b"") -> bytes:
         return (
@@ -209,8 +231,11 @@ class Frozen:
     def __init__(self, process: "subprocess.Popen[bytes]") -> None:
         self._process = process
 
-    def freeze(self) -> None:
-        """From now on nothing that is asked of the file system is answered."""
+    def freeze(self, *, unkillable: bool = False) -> None:
+        """From now on nothing that is asked of the file system is answered. `unkillable`: who waits cannot even be killed."""
+        if unkillable:
+            os.kill(self._process.pid, signal.SIGUSR1)
+            return
         os.kill(self._process.pid, signal.SIGSTOP)
 
         def stopped() -> bool:
@@ -219,7 +244,8 @@ class Frozen:
         eventually(stopped)
 
     def thaw(self) -> None:
-        os.kill(self._process.pid, signal.SIGCONT)
+        for number in (signal.SIGCONT, signal.SIGUSR2):
+            os.kill(self._process.pid, number)
 
 
 @contextlib.contextmanager
@@ -250,11 +276,13 @@ def frozen_fs(folder: Path, mount_point: Path) -> Iterator[Frozen]:
 def main(folder: str, mount_point: str) -> None:
     """Mount and serve."""
     device = os.open("/dev/fuse", os.O_RDWR)
+    server = Server(os.fsencode(folder), device)
+    server.listen()
     options = f"fd={device},rootmode=40000,user_id=0,group_id=0,allow_other,default_permissions"
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.mount(b"frozen", os.fsencode(mount_point), b"fuse.frozen", 0, options.encode()):
         sys.exit(os.strerror(ctypes.get_errno()))
-    Server(os.fsencode(folder), device).serve()
+    server.serve()
 
 
 if __name__ == "__main__":
