@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.bench.waiting import rss_bytes
 from tests.support import images, logs, namespaces
-from tests.support.daemon import Daemon
+from tests.support.daemon import Daemon, procwatch
 from tests.support.oracle import Oracle, digest, files_below
 from tests.support.places import Places
 from tests.support.waiting import eventually
@@ -121,6 +122,40 @@ def test_two_writers_and_a_short_event_queue_lose_nothing(
             daemon = stack.enter_context(Daemon("-c", small(places), cwd=tmp_path))
         flood(daemon, places, dots, tmp_path / "outside", 2000, writers=2)
         assert logs.select(daemon.lines(), "watch.overflowed")
+
+
+@pytest.mark.parametrize("count", [2000, pytest.param(100_000, marks=pytest.mark.soak)])
+def test_a_folder_full_of_waiting_files_is_worked_off(
+    count: int, places: Places, dots: Oracle, tmp_path: Path
+) -> None:
+    """All in one folder, so that whoever lists it lists all of them; the product's own audit agrees afterwards."""
+    config = small(places)
+    for number in range(count):
+        name = f"{number:06}.jpg"
+        (places.inbox / name).write_bytes(dots.expect(name, images.jpeg(number, (8, 8))))
+    daemon = Daemon("-c", config, cwd=tmp_path)
+    began_s = time.monotonic()
+    with daemon:
+        at_rest, largest = rss_bytes(daemon.pid), 0
+        daemon.wait_for("job.done")
+        first_s = time.monotonic() - began_s
+
+        def all_done() -> bool:
+            nonlocal largest
+            largest = max(largest, rss_bytes(daemon.pid))
+            return daemon.stdout.read_bytes().count(b'"job.done"') >= count
+
+        eventually(all_done, 60 + count / 20, every_s=0.2)
+        done_s = time.monotonic() - began_s
+        eventually(lambda: not any(places.inbox.iterdir()), 60, every_s=0.5)
+        account(dots)
+        assert len(logs.terminal(daemon.lines())) == count
+    audited = procwatch("audit", "-c", config, cwd=tmp_path)
+    assert audited.returncode == 0, audited.stdout
+    print(
+        f"{count} waiting in one folder: first after {first_s:.1f} s, all after {done_s:.1f} s,"
+        f" the daemon grew by {(largest - at_rest) / 2**20:.1f} MiB"
+    )
 
 
 @pytest.mark.soak
