@@ -76,6 +76,7 @@ def read_file(
 
     Follows by name: after a rotation the rest of the old file is read, then the new one from its beginning. A follower
     waits for a file that is not there yet, as between a rotation and the next line. Raises ProcwatchError otherwise.
+    Not seen: a file that is renamed within the 0.2 s after its first line.
     """
     file = _opened(path, sleep if follow else None)
     try:

@@ -114,6 +114,8 @@ def test_lines_go_to_the_new_file_and_none_is_lost_or_doubled(site: Path, rules:
                 assert renamed.stat().st_ino == inode, "renamed, not copied and cut"
                 parts.append(logs.read(renamed))
                 daemon.wait_for_ends(EACH * (turn + 1))
+                # A follower looks five times a second; nobody rotates a file that is younger than that.
+                eventually(lambda: follower.lines()[-1] in logs.read(log))
             written = logs.select(daemon.lines(), "job.done")
             eventually(lambda: len(logs.select(follower.lines(), "job.done")) == len(written))
             daemon.terminate()

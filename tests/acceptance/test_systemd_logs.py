@@ -232,6 +232,7 @@ def test_logrotate_with_the_shipped_file_loses_and_doubles_nothing(service: Serv
             service.drop({f"{turn}-after.jpg": images.jpeg(turn)})
             service.wait_for("job.done", count=9 * turn)
             assert f"{turn}-after.jpg" in box.run(f"cat {LOG}").stdout
+            follower.wait_for("job.done", path=f"{turn}-after.jpg")
         service.stop()
         written = service.lines()
         parts = [box.run(f"zcat -f {path}").stdout for path in (f"{LOG}.2.gz", f"{LOG}.1", LOG)]
