@@ -20,6 +20,7 @@ from typing import Any, Final, Generic, TypeVar
 from procwatch import faults
 from procwatch.dispatch.ledger import Ledger
 from procwatch.dispatch.wal_sync import WalSync
+from procwatch.threadname import set_thread_name
 
 T = TypeVar("T")
 _MAX_BATCH = 500
@@ -131,6 +132,7 @@ class Journal:
         return self._commit_s + self._sync.seconds
 
     def _work(self) -> None:
+        set_thread_name("journal")
         self._db.execute(f"PRAGMA synchronous = {'NORMAL' if self._has_log else 'FULL'}")
         closing = False
         while not closing and (first := self._queue.get()) is not None:

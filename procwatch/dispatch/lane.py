@@ -9,6 +9,8 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+from procwatch.threadname import set_thread_name
+
 
 class Lane:
     """Runs submitted calls one after the other. What a call raises is handed to `on_error`."""
@@ -31,6 +33,7 @@ class Lane:
         return not self._thread.is_alive()
 
     def _work(self) -> None:
+        set_thread_name(self._thread.name)
         while (item := self._queue.get()) is not None:
             function, arguments = item
             try:

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 
 from procwatch import faults
+from procwatch.threadname import set_thread_name
 
 #: Called once with None, or with what kept the commits from becoming durable.
 Done = Callable[[OSError | None], None]
@@ -47,6 +48,7 @@ class WalSync:
         self._thread.join(timeout_s)
 
     def _work(self) -> None:
+        set_thread_name("journal-sync")
         closing = False
         while not closing and (first := self._queue.get()) is not None:
             batch = [first]

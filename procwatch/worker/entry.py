@@ -6,7 +6,6 @@ what decodes is imported inside them.
 """
 
 import contextlib
-import ctypes
 import functools
 import os
 from collections.abc import Callable, Sequence
@@ -15,6 +14,7 @@ from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any, Final
 
 from procwatch.model import RenderFailed, RenderResult, RenderTask
+from procwatch.threadname import set_thread_name
 from procwatch.worker import sandbox
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def start(  # noqa: PLR0917 (an executor's initargs are positional)
         limits.ignore_terminal_signals()
         limits.die_with(daemon)  # before anything that could hang
         limits.apply_rlimits()
-        _set_process_name(b"procwatch-work")
+        set_thread_name("procwatch-work")
         _statm()
         from procwatch.imaging.render import warm_up
 
@@ -139,9 +139,3 @@ def resident_bytes() -> int:
 def _statm() -> int:
     """Open it before the sandbox forbids it; reading what is open stays allowed."""
     return os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)
-
-
-def _set_process_name(name: bytes) -> None:
-    """Show in ps and top what this process is (prctl(2) PR_SET_NAME, 15 bytes)."""
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).prctl(15, ctypes.c_char_p(name), 0, 0, 0)
