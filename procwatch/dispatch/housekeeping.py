@@ -7,7 +7,7 @@ import contextlib
 import os
 import stat
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -16,6 +16,7 @@ from procwatch.dispatch.journal import Journal
 from procwatch.dispatch.lane import Lane
 from procwatch.dispatch.ledger import Known, Ledger
 from procwatch.dispatch.loop import Loop
+from procwatch.dispatch.tree import files_below, folders_without_files
 from procwatch.model import InboxSpec
 
 #: A subfolder of the inbox that has been empty for so long was left behind by its files.
@@ -140,17 +141,10 @@ class Housekeeping:
     def remove_empty_folders(self, root: str, now_s: float) -> int:
         """Remove subfolders of `root` that have been empty for a while; deepest first. Return how many."""
         removed = 0
-        for folder, folders, files in os.walk(root, topdown=False):
-            if (
-                folder == root
-                or files
-                or any(os.path.lexists(os.path.join(folder, name)) for name in folders)
-            ):
-                continue
-            with contextlib.suppress(
-                OSError
-            ):  # somebody just put something there, or it is not ours to remove
-                removed += self._remove_empty_folder(root, os.path.relpath(folder, root), now_s)
+        for folder in folders_without_files(root):
+            # One that holds a folder is not removed; or somebody just put something there, or it is not ours to remove.
+            with contextlib.suppress(OSError):
+                removed += self._remove_empty_folder(root, folder, now_s)
         return removed
 
     def _remove_empty_folder(self, root: str, path: str, now_s: float) -> bool:
@@ -163,9 +157,9 @@ class Housekeeping:
             return True
 
     def remove_old_files(self, root: str, before_s: float) -> int:
-        """Remove regular files that came to `root` before the time, and folders that are empty then."""
+        """Remove regular files that came to `root` before the time."""
         removed = 0
-        for path in _files_below(root):
+        for path in files_below(root):
             with contextlib.suppress(OSError):
                 status = os.lstat(path)
                 # ctime: moving a file here set it, while mtime is still that of the camera.
@@ -209,9 +203,3 @@ def free_bytes(folder: str) -> int:
     """Return what an unprivileged process may still write below the folder, in bytes."""
     status = os.statvfs(folder)
     return status.f_bavail * status.f_frsize
-
-
-def _files_below(root: str) -> Iterator[str]:
-    for folder, _, files in os.walk(root):
-        for name in files:
-            yield os.path.join(folder, name)

@@ -48,6 +48,38 @@ def totals_below(root: str, *, skip: frozenset[str] = frozenset()) -> Iterator[t
         yield files, total
 
 
+def files_below(root: str) -> Iterator[str]:
+    """Yield the path of everything below `root` that is no folder. A folder that refuses is passed over.
+
+    Not os.walk: on CPython 3.11 it recurses (gh-89727), so that a thousand folders in each other, which anybody can
+    make, end in a RecursionError; and it remembers every name of a folder.
+    """
+    pending = [""]
+    while pending:
+        folder = pending.pop()
+        with contextlib.suppress(OSError):
+            for name, _ in _files_in(root, folder, pending, frozenset()):
+                yield os.path.join(root, folder, name)
+
+
+def folders_without_files(root: str) -> Iterator[str]:
+    """Yield the folders below `root`, relative to it, that hold nothing or only folders; those inside others first."""
+    found: list[str] = []
+    pending = [""]
+    while pending:
+        folder = pending.pop()
+        with contextlib.suppress(OSError), os.scandir(os.path.join(root, folder)) as entries:
+            has_files = False
+            for entry in entries:
+                if not entry.is_dir(follow_symlinks=False):
+                    has_files = True
+                else:
+                    pending.append(f"{folder}/{entry.name}" if folder else entry.name)
+            if folder and not has_files:
+                found.append(folder)
+    yield from reversed(found)
+
+
 def _files_in(root: str, folder: str, pending: list[str], skip: frozenset[str]) -> Iterator[tuple[str, int]]:
     """Yield name and bytes of what is no folder; folders go to `pending`."""
     with os.scandir(os.path.join(root, folder) if folder else root) as entries:

@@ -7,6 +7,7 @@ Only public names of watchdog 7 are overridden: `InotifyFD.add_callback`, `Inoti
 import contextlib
 import errno
 import os
+import sys
 import warnings
 from collections.abc import Callable, Iterator
 from typing import Any, Final
@@ -28,6 +29,8 @@ from procwatch.fdopen import open_beneath
 
 #: Folders that could not be watched are remembered by name up to this number, for the message only.
 _MAX_REMEMBERED: Final = 1000
+_DEEPEST: Final = 2048
+_OWN_FRAMES: Final = 1000
 
 
 class ArrivalEmitter(InotifyFullEmitter):
@@ -148,6 +151,16 @@ class _Shield:
 
     def on_queue_overflow(self) -> None:
         self._group.on_queue_overflow()
+
+
+def let_watchdog_walk() -> None:
+    """Let os.walk, by which watchdog finds the folders to watch, go as deep as folders can lie.
+
+    On CPython 3.11 it recurses (gh-89727): a thousand folders in each other, which anybody can make who may write an
+    inbox, ended the daemon. A path has at most 4096 bytes, so 2048 names.
+    """
+    if sys.version_info < (3, 12):
+        sys.setrecursionlimit(max(sys.getrecursionlimit(), _DEEPEST + _OWN_FRAMES))
 
 
 def silence_watchdog_warnings() -> None:

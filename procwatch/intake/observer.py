@@ -23,7 +23,12 @@ from watchdog.events import (
 from watchdog.observers.api import BaseObserver
 
 from procwatch.intake.filters import NameFilter
-from procwatch.intake.inotify import ArrivalEmitter, CarefulInotifyFD, silence_watchdog_warnings
+from procwatch.intake.inotify import (
+    ArrivalEmitter,
+    CarefulInotifyFD,
+    let_watchdog_walk,
+    silence_watchdog_warnings,
+)
 from procwatch.intake.polling import FileSeenEvent, ScanEmitter
 from procwatch.intake.settle import Cause
 from procwatch.intake.walk import Found, leads_elsewhere, named_like_image, scan
@@ -81,6 +86,7 @@ class InboxObserver:
         """
         self._identity = _check_folder(self._root)
         silence_watchdog_warnings()
+        let_watchdog_walk()
         try:
             self._observer = self._polling_observer() if self._polling else self._native_observer()
             self._observer.start()

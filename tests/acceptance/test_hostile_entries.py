@@ -7,6 +7,7 @@ import contextlib
 import os
 import socket
 import stat
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -238,6 +239,42 @@ def test_a_hard_link_to_a_file_elsewhere_is_read_but_keeps_its_other_name(
         eventually((places.archive / "linked.jpg").exists)
     assert elsewhere.read_bytes() == images.jpeg(4)
     assert elsewhere.stat().st_nlink == 2
+
+
+def test_folders_nested_deeper_than_python_recurses_stop_nobody(places: Places, tmp_path: Path) -> None:
+    """Before the start and while it runs. On CPython 3.11 os.walk, also watchdog's, ends in a RecursionError."""
+    below = "d/" * DEEP
+    config = places.write_config()
+    nest(places.inbox / "before", images.jpeg(1))
+    with Daemon("-c", config, cwd=tmp_path) as daemon:
+        daemon.wait_for("job.done", path=f"before/{below}x.jpg")
+        nest(places.inbox / "later", images.jpeg(2))
+        daemon.wait_for("job.done", path=f"later/{below}x.jpg")
+        images.write(places.inbox / "a.jpg", images.jpeg(3))
+        daemon.wait_for("job.done", path="a.jpg")
+        for top in ("before", "later"):
+            eventually((places.archive / f"{top}/{below}x.jpg").exists)
+            assert (places.outbox / f"{top}/{below}x-web.jpg").is_file()
+    for folder in (places.inbox, places.outbox, places.archive):  # pytest would recurse
+        subprocess.run(["rm", "-r", folder], check=True)
+
+
+DEEP = 1200
+
+
+def nest(top: Path, data: bytes) -> None:
+    """Put a picture below many folders in each other, however long its path."""
+    top.mkdir()
+    here = os.open(top, os.O_RDONLY)
+    for _ in range(DEEP):
+        os.mkdir("d", dir_fd=here)
+        below = os.open("d", os.O_RDONLY, dir_fd=here)
+        os.close(here)
+        here = below
+    picture = os.open("x.jpg", os.O_CREAT | os.O_WRONLY, dir_fd=here)
+    os.write(picture, data)
+    os.close(picture)
+    os.close(here)
 
 
 def test_the_terminal_shows_names_and_obeys_none(places: Places, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import os
 import sqlite3
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -94,6 +95,27 @@ def test_a_subfolder_that_was_empty_for_ten_minutes_is_removed(tmp_path: Path) -
     assert old.parent.exists()  # it became empty just now
     assert young.exists()
     assert full.exists()
+
+
+def test_folders_nested_deeper_than_python_recurses_are_walked(tmp_path: Path) -> None:
+    """Anybody who may write the inbox can make them; os.walk ended in a RecursionError on CPython 3.11."""
+    house, *_ = keeper(tmp_path, archive_s=1000.0)
+    depth = sys.getrecursionlimit() + 200
+    for top in ("inbox", "archive"):
+        here = os.open(tmp_path / top, os.O_RDONLY)
+        for _ in range(depth):
+            os.mkdir("d", dir_fd=here)
+            below = os.open("d", os.O_RDONLY, dir_fd=here)
+            os.close(here)
+            here = below
+        if top == "archive":
+            os.close(os.open("x.jpg", os.O_CREAT | os.O_WRONLY, dir_fd=here))
+        os.close(here)
+    later_s = time.time() + EMPTY_FOLDER_AGE_S + 1
+    assert house.remove_empty_folders(str(tmp_path / "inbox"), later_s) == depth
+    assert not any((tmp_path / "inbox").iterdir())
+    assert house.remove_old_files(str(tmp_path / "archive"), later_s) == 1
+    assert house.remove_empty_folders(str(tmp_path / "archive"), later_s) == depth  # pytest cannot, either
 
 
 def test_the_inbox_itself_is_never_removed(tmp_path: Path) -> None:
