@@ -7,7 +7,7 @@ import traceback
 import warnings
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any, Final, TextIO
+from typing import Any, Final, TextIO, cast
 
 from structlog.typing import FilteringBoundLogger
 
@@ -94,6 +94,15 @@ class ForeignRecords:
         self.say("error", "uncaught", f"{args.err_msg or 'exception ignored'}: {described}", error)
 
 
+class _NoLock:
+    """What logging does with a handler's lock, without one."""
+
+    def acquire(self) -> None: ...
+    def release(self) -> None: ...
+    def __enter__(self) -> None: ...
+    def __exit__(self, *error: object) -> None: ...
+
+
 class _Handler(logging.Handler):
     """The root handler. A record whose own arguments do not fit its message is logged unformatted, not lost."""
 
@@ -102,8 +111,9 @@ class _Handler(logging.Handler):
         self._say = say
 
     def createLock(self) -> None:  # noqa: N802 (the name is logging's)
-        # The log has its own reentrant lock; a second one could only be taken in the wrong order.
-        self.lock = None
+        # The log has its own reentrant lock; a second one could only be taken in the wrong order. Not None, which is
+        # allowed: from CPython 3.13 on, Handler.handle enters it without looking.
+        self.lock = cast("Any", _NoLock())
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
