@@ -1,6 +1,7 @@
 """procwatch explain: why a file is not done yet, or how it ended, in one sentence."""
 
 import argparse
+import contextlib
 import os
 import sqlite3
 from typing import TYPE_CHECKING, Any
@@ -55,11 +56,14 @@ def _sentence(settings: "Settings", path: str) -> str:
         ledger = LedgerQueries.open_existing(os.path.join(settings.state_dir, LEDGER_NAME), live=live)
     except sqlite3.Error as error:
         raise ProcwatchError(f"the ledger cannot be read: {error}") from error
-    meant = find(path, settings.inboxes, ledger)
-    if meant is None:
-        names = ", ".join(safe_text(spec.path) for spec in settings.inboxes)
-        return f"not in any inbox (there is {names})"
-    return _explain(settings, meant, ledger, live=live)
+    with contextlib.ExitStack() as stack:
+        if ledger is not None:
+            stack.callback(ledger.close)
+        meant = find(path, settings.inboxes, ledger)
+        if meant is None:
+            names = ", ".join(safe_text(spec.path) for spec in settings.inboxes)
+            return f"not in any inbox (there is {names})"
+        return _explain(settings, meant, ledger, live=live)
 
 
 def _explain(settings: "Settings", meant: "Meant", ledger: "LedgerQueries | None", *, live: bool) -> str:

@@ -1,6 +1,7 @@
 """procwatch rebuild --stale: render kept originals again whose recipe is another now."""
 
 import argparse
+import contextlib
 import os
 import sqlite3
 from typing import TYPE_CHECKING
@@ -106,10 +107,13 @@ def _stale(settings: "Settings", *, live: bool) -> dict[str, list[str]]:
         ledger = LedgerQueries.open_existing(os.path.join(settings.state_dir, LEDGER_NAME), live=live)
         if ledger is None:
             return {}
-        return {
-            spec.name: [known.job for known in ledger.stale(spec.name, settings.recipes[spec.recipe].hash)]
-            for spec in settings.inboxes
-        }
+        with contextlib.closing(ledger):
+            return {
+                spec.name: [
+                    known.job for known in ledger.stale(spec.name, settings.recipes[spec.recipe].hash)
+                ]
+                for spec in settings.inboxes
+            }
     except sqlite3.Error as error:
         raise ProcwatchError(f"the ledger cannot be read: {error}") from error
 

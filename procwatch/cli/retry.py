@@ -1,6 +1,7 @@
 """procwatch retry: put failed files back through the inbox, as new jobs."""
 
 import argparse
+import contextlib
 import os
 import sqlite3
 import sys
@@ -47,16 +48,19 @@ def run(args: argparse.Namespace) -> int:
     from procwatch.control.protocol import is_running
 
     live = is_running(settings.state_dir)
-    ledger = _open_ledger(settings, live=live)
     problems = 0
     files: dict[tuple[str, str], FailedFile] = {}
     blocked: dict[str, Known] = {}
-    for spec in settings.inboxes if args.all or args.error else ():
-        _add_every(spec, ledger, args.error, files, blocked)
-    for path in args.paths:
-        if not _add_one(path, settings, ledger, files, blocked):
-            print(f"{safe_text(path)}: not among the failed files", file=sys.stderr)
-            problems += 1
+    with contextlib.ExitStack() as stack:
+        ledger = _open_ledger(settings, live=live)
+        if ledger is not None:
+            stack.callback(ledger.close)
+        for spec in settings.inboxes if args.all or args.error else ():
+            _add_every(spec, ledger, args.error, files, blocked)
+        for path in args.paths:
+            if not _add_one(path, settings, ledger, files, blocked):
+                print(f"{safe_text(path)}: not among the failed files", file=sys.stderr)
+                problems += 1
     moved, unmoved = _put_back(list(files.values()))
     problems += unmoved
     moved += _forget(settings, list(blocked.values()), live=live)

@@ -4,6 +4,7 @@ Not defended: content that changed at the same size (nothing is read), and what 
 with a daemon running, only what two passes both see counts as a difference.
 """
 
+import contextlib
 import os
 import sqlite3
 import time
@@ -51,14 +52,14 @@ def _pass(inboxes: tuple[InboxSpec, ...], ledger_path: str, *, live: bool) -> Au
     report = AuditReport(live=live)
     report.ledger_bytes = sum(size_of(ledger_path + end) or 0 for end in ("", "-wal"))
     try:
-        ledger = LedgerQueries.open_existing(ledger_path, live=live)
-        if ledger is not None:
-            report.jobs = ledger.counts()
-        for spec in inboxes:
-            _InboxAudit(spec, inboxes, ledger, report).run()
-        _tell_unconfigured(inboxes, report)
-        if ledger is not None:
-            ledger.close()
+        with contextlib.ExitStack() as stack:
+            ledger = LedgerQueries.open_existing(ledger_path, live=live)
+            if ledger is not None:
+                stack.callback(ledger.close)
+                report.jobs = ledger.counts()
+            for spec in inboxes:
+                _InboxAudit(spec, inboxes, ledger, report).run()
+            _tell_unconfigured(inboxes, report)
     except sqlite3.Error as error:
         detail = f"{ledger_path}: {error}"
         report.add(Finding(kind="ledger-unreadable", inbox="", path=ledger_path, detail=detail))

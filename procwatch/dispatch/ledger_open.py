@@ -19,9 +19,11 @@ def open_ledger(path: str, on_reset: Callable[[str, str], None]) -> Ledger:
     """
     try:
         ledger = Ledger.open(path)
-        last = ledger.last_run()
-        if last is not None and not last[1]:
+        try:
             _check(ledger)
+        except BaseException:
+            ledger.close()  # before the file is set aside
+            raise
         return ledger
     except sqlite3.OperationalError:
         raise  # locked, full, not permitted: nothing that a new file would mend
@@ -32,9 +34,11 @@ def open_ledger(path: str, on_reset: Callable[[str, str], None]) -> Ledger:
 
 
 def _check(ledger: Ledger) -> None:
+    last = ledger.last_run()
+    if last is None or last[1]:
+        return
     verdict = ledger.quick_check()
     if verdict != "ok":
-        ledger.close()
         raise sqlite3.DatabaseError(verdict)
 
 

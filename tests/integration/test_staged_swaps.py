@@ -95,6 +95,7 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
         journal = Journal(ledger)
         stack.callback(journal.close)
         reader = LedgerReader.open(path)
+        stack.callback(reader.close)
         ears = Ears()
         yield Bench(
             root=tmp_path,

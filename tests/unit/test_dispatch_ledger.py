@@ -1,10 +1,12 @@
 """The ledger: what it remembers, who owns a name, what happens to a damaged or newer one."""
 
+import contextlib
 import os
 import shutil
 import sqlite3
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -34,8 +36,9 @@ def started(ledger: Ledger, job: str, path: str = "a.jpg", attempt: int = 1) -> 
 
 
 @pytest.fixture
-def ledger(tmp_path: Path) -> Ledger:
-    return Ledger.open(str(tmp_path / "ledger.sqlite"))
+def ledger(tmp_path: Path) -> Iterator[Ledger]:
+    with contextlib.closing(Ledger.open(str(tmp_path / "ledger.sqlite"))) as opened:
+        yield opened
 
 
 def test_a_job_that_was_started_answers_for_its_path(ledger: Ledger) -> None:

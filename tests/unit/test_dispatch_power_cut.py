@@ -7,6 +7,7 @@ SIGKILL keeps the page cache, so it would pass with every fsync deleted. Here un
 import json
 import os
 import sqlite3
+import weakref
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -124,6 +125,7 @@ class Daemon:
 
     def __init__(self, fs: MemoryFs, database: bytes | None) -> None:
         connection = sqlite3.connect(":memory:", isolation_level=None)
+        weakref.finalize(self, connection.close)
         if database is None:
             migrate(connection)
         else:
