@@ -133,6 +133,14 @@ ENGINES = (
         failed="Error",
         places=("disk",),
     ),
+    Engine(
+        name="watchdog + Pillow, process pool",
+        argv=_naive("pool"),
+        ready="ready",
+        done="done ",
+        failed="Error",
+        places=("disk",),
+    ),
 )
 
 

@@ -1,6 +1,7 @@
-"""A hot folder as a first script has it: watchdog, Pillow and ProcessPoolExecutor.map: naive.py INBOX OUTBOX RECIPE.
+"""A hot folder as a first script has it: watchdog and Pillow: naive.py INBOX OUTBOX RECIPE [pool].
 
-`kept` as a fourth argument keeps one pool for good, which a second script might do.
+Each file is rendered where its event comes in, as tutorials do. With `pool`, what has come in goes to
+ProcessPoolExecutor.map, as a second script might do.
 """
 
 import os
@@ -45,18 +46,17 @@ class Handler(FileSystemEventHandler):
         self.found.put(os.fsdecode(event.dest_path))
 
 
-def main(inbox: str, outbox: str, recipe: str, kept: str = "") -> None:
+def main(inbox: str, outbox: str, recipe: str, pool: str = "") -> None:
     handler, observer = Handler(), Observer()
     observer.schedule(handler, inbox)
     observer.start()
-    pool = ProcessPoolExecutor(2) if kept else None
     print("ready", flush=True)
+    while not pool:
+        render(handler.found.get(), outbox, recipe)
     while True:
         time.sleep(0.2)
         batch = [handler.found.get() for _ in range(handler.found.qsize())]
-        if batch and pool is not None:
-            list(pool.map(partial(render, outbox=outbox, recipe=recipe), batch))
-        elif batch:
+        if batch:
             with ProcessPoolExecutor(2) as fresh:
                 list(fresh.map(partial(render, outbox=outbox, recipe=recipe), batch))
 
