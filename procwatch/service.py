@@ -147,7 +147,7 @@ class Service:
             return
         self._stop_reason = reason
         self._deadline_s = self._loop.clock() + self.settings.stop_timeout_s
-        self._dispatcher.stopping = True
+        self._dispatcher.stop()
         self._notifier.stopping(f"stopping: {reason}")
         self._log.info(
             "service.stopping",
@@ -191,8 +191,7 @@ class Service:
     def set_pool(self) -> None:
         """Grow or shrink the pool; new folders and recipes need workers that know them."""
         pool = self.settings.pool
-        self._dispatcher.limits = self.settings.limits
-        self._dispatcher.set_memory(memory_budget(self.settings))
+        self._dispatcher.set_limits(self.settings.limits, memory_budget(self.settings))
         self._pool.renew("the configuration was reloaded", self._entry())
         self._pool.resize(pool.workers, timeout_s=pool.timeout_s)
         self._shared: Collaborators = replace(self._shared, slots=pool.workers)

@@ -16,24 +16,20 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from procwatch.delivery.fsops import FsOps, NotDurableError, NotPlainFileError, bars_folder
-from procwatch.delivery.naming import alternatives, around_files, collision_key, plan_names
+from procwatch.delivery.fsops import FsOps, NotDurableError, NotPlainFileError
+from procwatch.delivery.naming import plan_names
 from procwatch.dispatch.journal import Journal, as_os_error
 from procwatch.dispatch.ledger import Ledger, LedgerReader, NameTakenError, Rendition
+from procwatch.dispatch.name_choice import NameChooser, NameConflictError
 from procwatch.dispatch.orders import PublishOrder, Results
 from procwatch.fdopen import open_beneath
 from procwatch.model import Fingerprint, Identity, InboxSpec
 
 STAGING: Final = ".procwatch-staging"
-_SOMEBODY: Final = "\0"  # holds a name and is none of our sources: no path has this in it
 
 
 class StagedLostError(Exception):
     """A staged file is neither in staging nor in place: the job has to be rendered again."""
-
-
-class NameConflictError(Exception):
-    """The output name belongs to another file, and the inbox says that this is a failure."""
 
 
 @dataclass(kw_only=True, slots=True)
@@ -71,11 +67,11 @@ class Publisher:
         self._reader = reader
         self._post = post
         self._results = results
-        self._claimed: dict[tuple[str, str], str] = {}  # names given in this batch, not yet in the ledger
+        self._names = NameChooser(spec, fs, reader)
 
     def publish(self, orders: Iterable[PublishOrder]) -> None:
         """Publish the batch with one commit for all intents and one for all that is done."""
-        self._claimed.clear()
+        self._names.begin_batch()
         planned = [plan for order in orders if (plan := self._plan(order)) is not None]
         intended = self._commit_intents(planned)
         placed = [plan for plan in intended if self._place(plan)]
@@ -151,47 +147,10 @@ class Publisher:
                 size=staged.size,
                 replace=False,
             )
-            chosen.append(self._with_name(order, rendition, wished[staged.output]))
+            chosen.append(self._names.choose(order, rendition, wished[staged.output]))
         for rendition in chosen:
             self._seal(rendition)
         return chosen
-
-    def _with_name(self, order: PublishOrder, rendition: Rendition, wished: str) -> Rendition:
-        """Return the rendition with the first name that is ours or free (on_conflict decides about others')."""
-        mode, token = self._spec.on_conflict, order.job[-6:]
-        clear = around_files(wished, token, lambda folder: self._is_file(rendition.outbox, folder))
-        for name in alternatives(clear, token):
-            key = collision_key(name)
-            claim = f"{order.job}/{rendition.output}"
-            holder = self._holder(rendition.outbox, name, key, claim)
-            usable = holder in (None, order.path) or mode == "overwrite"
-            if usable and not self._is_folder(rendition.outbox, name):
-                self._claimed[rendition.outbox, key] = claim
-                return replace(rendition, name=name, key=key, replace=holder is not None)
-            if mode == "fail":
-                raise NameConflictError(name)
-        raise NameConflictError(wished)
-
-    def _is_file(self, outbox: str, name: str) -> bool:
-        """Whether the name is, or is about to be, that of an output or of somebody's file, and so of no folder."""
-        key = collision_key(name)
-        if (outbox, key) in self._claimed or self._reader.owner(outbox, key) is not None:
-            return True
-        return bars_folder(self._fs, os.path.join(outbox, name))
-
-    def _is_folder(self, outbox: str, name: str) -> bool:
-        """Whether a folder has the name: no file replaces one, not even where its owner or on_conflict would."""
-        status = self._fs.lstat(os.path.join(outbox, name))
-        return status is not None and stat.S_ISDIR(status.st_mode)
-
-    def _holder(self, outbox: str, name: str, key: str, claim: str) -> str | None:
-        """Return who holds the name: a source path of this inbox, _SOMEBODY for anybody else, None when it is free."""
-        if self._claimed.get((outbox, key), claim) != claim:
-            return _SOMEBODY
-        owner = self._reader.owner(outbox, key)
-        if owner is not None:
-            return owner[1] if owner[0] == self._spec.name else _SOMEBODY
-        return None if self._fs.lstat(os.path.join(outbox, name)) is None else _SOMEBODY
 
     def _check_answer(self, order: PublishOrder) -> None:
         """Make sure that the worker made what the recipe asks for (it may lie; the recipe may be a newer one)."""
@@ -261,8 +220,8 @@ class Publisher:
                 return rendition
             except FileExistsError:
                 lost = rendition
-                self._claimed[lost.outbox, lost.key] = _SOMEBODY  # else it would pass for our own
-                rendition = self._with_name(plan.order, lost, lost.name)
+                self._names.lose(lost)
+                rendition = self._names.choose(plan.order, lost, lost.name)
                 position = next(
                     index for index, old in enumerate(plan.renditions) if old.output == rendition.output
                 )
