@@ -10,6 +10,7 @@ from contextlib import ExitStack
 from dataclasses import asdict
 from multiprocessing import forkserver
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -29,6 +30,15 @@ REFUSALS = {"EACCES", "EPERM", "EXDEV", "ENOSYS"}
 #: (Landlock ABI, seccomp): what this and older kernels offer. 1 is Linux 5.13, 2 5.19, 3 6.2, 4 6.7, 5 6.10, 6 6.12.
 KERNELS = [(6, True), (6, False), (5, False), (4, False), (3, True), (3, False), (2, True), (2, False), (1, True),
            (1, False), (0, True), (0, False)]  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def _own_forkserver() -> Iterator[None]:
+    """What a worker may not read it must be born with, and a fork server that other tests started was not."""
+    server: Any = vars(forkserver)["_forkserver"]
+    server._stop()
+    yield
+    server._stop()
 
 
 @pytest.fixture
