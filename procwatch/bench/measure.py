@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from procwatch.bench.verdict import Mode, Stage, Trial, speedup_in, worker_counts
-from procwatch.bench.work import STAGES, Span, hello, render_file, warm_up
+from procwatch.bench.work import STAGES, Span, begin, hello, render_file, warm_up
 from procwatch.errors import ImageError, ProcwatchError
 from procwatch.model import Limits
 
@@ -174,7 +174,7 @@ def _executor(mode: Mode, workers: int, recipe: "Recipe") -> Iterator[Executor]:
         return
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["procwatch.imaging.render", "procwatch.bench.work", "cykooz_resizer"])
-    with ProcessPoolExecutor(workers, context, warm_up, (recipe,)) as processes:
+    with ProcessPoolExecutor(workers, context, begin, (recipe,)) as processes:
         while len(set(processes.map(hello, [0.05] * workers))) < workers:
             continue
         yield processes

@@ -75,12 +75,16 @@ def _queued_s() -> float:
         return 0.0
 
 
+def begin(recipe: "Recipe") -> None:
+    """Make a worker process ready: an executor's initializer. Ctrl-C is for the command, which ends its workers."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    warm_up(recipe)
+
+
 def warm_up(recipe: "Recipe") -> None:
-    """Make a process ready (an executor's initializer): imports and the resampler's check are not part of the work."""
+    """Do what is not part of the work: imports and the resampler's check."""
     from procwatch.imaging.render import warm_up as warm_up_imaging
 
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the command, which ends its workers
     warm_up_imaging((recipe,))
 
 

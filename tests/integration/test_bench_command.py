@@ -1,13 +1,19 @@
 """procwatch bench on small pictures: what it measures, what it leaves, what it refuses."""
 
+import contextlib
 import json
 import multiprocessing
+import os
+import signal
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from procwatch.cli import main as cli
-from tests.support import images
+from tests.support import images, processes
+from tests.support.daemon import PROGRAM, environment
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.integration
 
@@ -46,6 +52,25 @@ def test_json_tells_stages_trials_and_how_many_workers_to_set(
     assert 1 <= result["verdict"]["workers"] <= 2 * cpus
     assert not list(scratch.iterdir())
     assert not multiprocessing.active_children()
+
+
+def test_ctrl_c_ends_it_wherever_it_is(photos: Path) -> None:
+    """The command warms up its own process for the serial part, which must not make that deaf to Ctrl-C."""
+    for after_s in (1.5, 4.0):
+        process = subprocess.Popen(
+            [*PROGRAM, "bench", str(photos), "--seconds", "60s"],
+            env=environment(),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+        )
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(after_s)  # it measures meanwhile
+        os.killpg(process.pid, signal.SIGINT)
+        _, errors = process.communicate(timeout=15)
+        assert process.returncode == 130, errors
+        assert b"Traceback" not in errors
+        eventually(lambda group=process.pid: not processes.in_session(group), 5)  # type: ignore[misc]
 
 
 def test_the_table_names_every_way_and_a_broken_file_is_left_out(
