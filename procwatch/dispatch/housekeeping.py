@@ -62,8 +62,10 @@ class Housekeeping:
         loop: Loop,
         lane: Lane,
         events: RoomEvents,
+        is_there: Callable[[], bool],
         wall_s: Callable[[], float] = time.time,
     ) -> None:
+        """`is_there` says whether the inbox is still the one that is served: a link in its place may lead to any tree."""
         self._spec = spec
         self._keep = keep
         self._fs = fs
@@ -71,6 +73,7 @@ class Housekeeping:
         self._loop = loop
         self._lane = lane
         self._events = events
+        self._is_there = is_there
         self._wall_s = wall_s
         self._short = False
         self._next_tidy_s = 0.0
@@ -121,7 +124,7 @@ class Housekeeping:
         """Remove empty folders of the inbox, old originals, old rows of the ledger; try stuck originals again."""
         now_s = self._wall_s()
         self.retry_stuck()
-        if self._spec.recursive and self._spec.on_success != "keep":
+        if self._spec.recursive and self._spec.on_success != "keep" and self._is_there():
             self.remove_empty_folders(self._spec.path, now_s)
         if self._keep.archive_s is not None:
             self.remove_old_files(self._spec.archive, now_s - self._keep.archive_s)

@@ -69,6 +69,7 @@ class Inboxes(Mapping[str, InboxRuntime]):
             spec=spec,
             loop=shared.loop,
             lane=lane,
+            is_there=door.is_same,
             apart=lambda: own_folders(runtime.spec for runtime in self._runtimes.values()),
             tell=runtime.measured,
             wall_s=time.time,
@@ -81,6 +82,7 @@ class Inboxes(Mapping[str, InboxRuntime]):
             loop=shared.loop,
             lane=lane,
             events=self._room,
+            is_there=door.is_same,
         )
         runtime.start(trouble)
         self._keepers[spec.name].start()

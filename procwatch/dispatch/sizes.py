@@ -67,14 +67,18 @@ class Measuring:
         spec: InboxSpec,
         loop: Loop,
         lane: Lane,
+        is_there: Callable[[], bool],
         apart: Callable[[], frozenset[str]],
         tell: Callable[[Sizes], None],
         wall_s: Callable[[], float],
     ) -> None:
-        """`apart` returns the folders that count for themselves, `tell` gets each result; both on the loop."""
+        """Take the collaborators: `is_there` says on the lane whether the inbox is still the one that is served (a link in its
+        place may lead to any tree); `apart` returns the folders that count for themselves, `tell` gets each result.
+        """
         self._spec = spec
         self._loop = loop
         self._lane = lane
+        self._is_there = is_there
         self._apart = apart
         self._tell = tell
         self._wall_s = wall_s
@@ -99,13 +103,16 @@ class Measuring:
         for name, path in folders_of(self._spec).items():
             files = total = 0
             try:
-                for more, size in totals_below(path, skip=apart - {path}):
+                below = totals_below(path, skip=apart - {path})
+                while name != "inbox" or self._is_there():
+                    more, size = next(below)
                     files += more
                     total += size
                     yield
+                self._found[name] = None
             except OSError:
                 self._found[name] = None
-            else:
+            except StopIteration:
                 self._found[name] = Total(files=files, bytes=total)
 
     def _step(self, rest: Iterator[None]) -> None:

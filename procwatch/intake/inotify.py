@@ -153,14 +153,13 @@ class _Shield:
         self._group.on_queue_overflow()
 
 
-def let_watchdog_walk() -> None:
-    """Let os.walk, by which watchdog finds the folders to watch, go as deep as folders can lie.
+def allow_deep_folders() -> None:
+    """Let what recurses over folders go as deep as a path can name: 4096 bytes, so 2048 names.
 
-    On CPython 3.11 it recurses (gh-89727): a thousand folders in each other, which anybody can make who may write an
-    inbox, ended the daemon. A path has at most 4096 bytes, so 2048 names.
+    Those are os.makedirs, and on CPython 3.11 (gh-89727) os.walk, by which watchdog finds the folders to watch. A
+    thousand folders in each other, which anybody can make who may write an inbox, ended the daemon.
     """
-    if sys.version_info < (3, 12):
-        sys.setrecursionlimit(max(sys.getrecursionlimit(), _DEEPEST + _OWN_FRAMES))
+    sys.setrecursionlimit(max(sys.getrecursionlimit(), _DEEPEST + _OWN_FRAMES))
 
 
 def silence_watchdog_warnings() -> None:

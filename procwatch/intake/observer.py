@@ -26,7 +26,7 @@ from procwatch.intake.filters import NameFilter
 from procwatch.intake.inotify import (
     ArrivalEmitter,
     CarefulInotifyFD,
-    let_watchdog_walk,
+    allow_deep_folders,
     silence_watchdog_warnings,
 )
 from procwatch.intake.polling import FileSeenEvent, ScanEmitter
@@ -86,7 +86,7 @@ class InboxObserver:
         """
         self._identity = _check_folder(self._root)
         silence_watchdog_warnings()
-        let_watchdog_walk()
+        allow_deep_folders()
         try:
             self._observer = self._polling_observer() if self._polling else self._native_observer()
             self._observer.start()

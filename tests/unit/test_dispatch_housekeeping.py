@@ -74,6 +74,7 @@ def keeper(root: Path, **keep: Any) -> tuple[Housekeeping, Room, Loop, InlineJou
         fs=RealFs(),
         loop=loop,
         lane=lane,
+        is_there=lambda: True,
         **parts,
     )
     return house, room, loop, journal
@@ -118,6 +119,19 @@ def test_folders_nested_deeper_than_python_recurses_are_walked(tmp_path: Path) -
     assert not any((tmp_path / "inbox").iterdir())
     assert house.remove_old_files(str(tmp_path / "archive"), later_s) == 1
     assert house.remove_empty_folders(str(tmp_path / "archive"), later_s) == depth  # pytest cannot, either
+
+
+def test_an_inbox_that_became_a_link_is_not_tidied(tmp_path: Path) -> None:
+    """It may lead to any tree, and the daemon may remove folders there."""
+    house, *_ = keeper(tmp_path)
+    house._is_there = lambda: False
+    (tmp_path / "inbox/old").mkdir()
+    age(tmp_path / "inbox/old", EMPTY_FOLDER_AGE_S + 1)
+    house.tidy()
+    assert (tmp_path / "inbox/old").exists()
+    house._is_there = lambda: True
+    house.tidy()
+    assert not (tmp_path / "inbox/old").exists()
 
 
 def test_the_inbox_itself_is_never_removed(tmp_path: Path) -> None:

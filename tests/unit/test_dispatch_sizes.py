@@ -62,7 +62,12 @@ def measuring(spec: InboxSpec) -> tuple[Measuring, Clockwork, list[Sizes]]:
     works, told = Clockwork(), list[Sizes]()
     stands: dict[str, Any] = {"loop": works, "lane": works}
     made = Measuring(
-        spec=spec, **stands, apart=lambda: own_folders([spec]), tell=told.append, wall_s=lambda: 1000.0
+        spec=spec,
+        **stands,
+        is_there=lambda: os.path.realpath(spec.path) == spec.path,
+        apart=lambda: own_folders([spec]),
+        tell=told.append,
+        wall_s=lambda: 1000.0,
     )
     made.start()
     return made, works, told
@@ -162,3 +167,17 @@ def test_nothing_is_measured_after_the_end(tmp_path: Path) -> None:
     made.close()
     works.next()
     assert (works.later, works.steps, told) == ([], 0, [])
+
+
+def test_an_inbox_that_became_a_link_is_not_measured(tmp_path: Path) -> None:
+    """It may lead to any tree of the machine."""
+    spec = spec_below(tmp_path)
+    fill(tmp_path / "failed", 1, 1)
+    fill(tmp_path / "elsewhere", 3, 1)
+    (tmp_path / "inbox").rmdir()
+    (tmp_path / "inbox").symlink_to(tmp_path / "elsewhere")
+    _, works, told = measuring(spec)
+    while not told:
+        works.next()
+    assert told[0].folders["inbox"] is None
+    assert told[0].folders["failed"] == Total(files=1, bytes=1)
