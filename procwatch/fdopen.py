@@ -6,6 +6,7 @@ import errno
 import os
 import stat
 import sys
+from collections.abc import Callable
 from typing import Final
 
 #: O_NONBLOCK: opening a FIFO must not wait for its writer. O_NOCTTY: a terminal must not become ours.
@@ -31,6 +32,18 @@ _libc = ctypes.CDLL(None, use_errno=True)
 _libc.syscall.restype = ctypes.c_long
 
 
+def open_root(root: str, is_root: Callable[[int], bool] | None = None) -> int:
+    """Return a handle on the folder `root`, reached through any link. Raises OSError.
+
+    ESTALE when `is_root` denies that it is the one that is meant: a name may have come to lead elsewhere.
+    """
+    descriptor = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    if is_root is None or is_root(descriptor):
+        return descriptor
+    os.close(descriptor)
+    raise OSError(errno.ESTALE, "another folder has this name now", root)
+
+
 def open_beneath(root: str, path: str, flags: int = READ_FLAGS) -> int:
     """Return a descriptor of `path`, which is relative to `root` and stays below it. Raises OSError.
 
@@ -40,7 +53,7 @@ def open_beneath(root: str, path: str, flags: int = READ_FLAGS) -> int:
     raw = os.fsencode(path)
     if not raw or raw.startswith(b"/") or b"\0" in raw:
         raise OSError(errno.EINVAL, "not a relative path", path)
-    root_fd = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    root_fd = open_root(root)
     try:
         return open_at(root_fd, raw, flags)
     except OSError as error:

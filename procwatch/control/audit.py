@@ -181,14 +181,16 @@ class _InboxAudit:
 
     # -- from the folders to the ledger -----------------------------------------------------------
 
-    def _measure(self, folder: str, path: str) -> None:
+    def _measure(self, folder: str, root: str, start: str = "") -> None:
         files = total = 0
-        for found in folders_below(path, skip=self._skip - {path}):
+        path = os.path.join(root, start) if start else root
+        for found in folders_below(root, skip=self._skip - {root}, start=start):
             files += len(found.sizes)
             total += sum(found.sizes.values())
             for name in found.sizes:
                 if name.startswith(TEMP_PREFIX):
-                    self._tell("temp-leftover", found.path(name), detail=os.path.join(path, found.path(name)))
+                    there = os.path.join(root, found.path(name))
+                    self._tell("temp-leftover", os.path.relpath(there, path), detail=there)
         self._report.folders.append(
             FolderSize(inbox=self._spec.name, folder=folder, path=path, files=files, bytes=total)
         )
@@ -219,15 +221,14 @@ class _InboxAudit:
         return owned is not None and owned.name == name
 
     def _check_staging(self) -> None:
-        root = os.path.join(self._spec.outbox, STAGING)
-        self._measure("staging", root)
-        for found in folders_below(root):
-            parts = found.folder.split("/") if found.folder else []
+        self._measure("staging", self._spec.outbox, STAGING)
+        for found in folders_below(self._spec.outbox, start=STAGING):
+            _, *parts = found.folder.split("/")
             if len(parts) == 2 and not self._is_wanted(parts[1].partition(".")[0]):  # noqa: PLR2004 (slot-K/JOB.N)
-                self._tell("staging-leftover", found.folder, job=parts[1].partition(".")[0])
+                self._tell("staging-leftover", "/".join(parts), job=parts[1].partition(".")[0])
             elif len(parts) < 2 and found.sizes:  # noqa: PLR2004
                 for name in found.sizes:
-                    self._tell("staging-leftover", found.path(name))
+                    self._tell("staging-leftover", "/".join([*parts, name]))
 
     def _is_wanted(self, job: str) -> bool:
         known = self._ledger.job(job) if self._ledger else None

@@ -27,15 +27,13 @@ class FailedFile:
 
 def failed_files(spec: InboxSpec, below: str = "") -> Iterator[FailedFile]:
     """Yield every failed file of the inbox, or those in one folder below its failed folder."""
-    root = os.path.join(spec.failed, below) if below else spec.failed
-    for found in folders_below(root):
+    for found in folders_below(spec.failed, start=below):
         reports = {error_name(name) for name in found.sizes}
         for name in sorted(found.sizes):
             is_report = name in reports or name.endswith(ERROR_SUFFIX)
             if name.startswith(TEMP_PREFIX) or (is_report and error_name(name) not in found.sizes):
                 continue
-            relative = found.path(name)
-            yield failed_file(spec, f"{below}/{relative}" if below else relative)
+            yield failed_file(spec, found.path(name))
 
 
 def failed_file(spec: InboxSpec, name: str) -> FailedFile:
@@ -54,9 +52,11 @@ def put_back(fs: FsOps, file: FailedFile) -> None:
     In this order: what a crash in between leaves is a file that will be done and an error file too many, which
     `audit` shows. Raises FileExistsError when the inbox has such a file, and OSError.
     """
-    source = os.path.join(file.spec.failed, file.name)
     _make_folder(fs, file.spec, os.path.dirname(file.path))
-    with _beneath(fs, file.spec, file.path) as target:
+    with (
+        _beneath(fs, file.spec.failed, file.name) as source,
+        _beneath(fs, file.spec.path, file.path) as target,
+    ):
         fs.move_noreplace(source, target)
         fs.fsync_dir(os.path.dirname(target))
     remove_report(fs, file.spec, file.name, file.job)
@@ -77,7 +77,7 @@ def _make_folder(fs: FsOps, spec: InboxSpec, folder: str) -> None:
     here = ""
     for part in folder.split("/"):
         here = f"{here}/{part}" if here else part
-        with _beneath(fs, spec, here) as path:
+        with _beneath(fs, spec.path, here) as path:
             made = fs.make_dirs(path, spec.dir_mode)
         descriptor = open_beneath(spec.path, here, DIRECTORY_FLAGS)
         try:
@@ -90,9 +90,9 @@ def _make_folder(fs: FsOps, spec: InboxSpec, folder: str) -> None:
 
 
 @contextlib.contextmanager
-def _beneath(fs: FsOps, spec: InboxSpec, path: str) -> Iterator[str]:
+def _beneath(fs: FsOps, root: str, path: str) -> Iterator[str]:
     try:
-        with fs.beneath(spec.path, path) as there:
+        with fs.beneath(root, path) as there:
             if there is None:
                 raise FileNotFoundError(errno.ENOENT, "somebody removed its folder", path)
             yield there

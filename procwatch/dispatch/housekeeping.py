@@ -11,12 +11,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from procwatch.delivery.fsops import FsOps
+from procwatch.delivery.fsops import FsOps, NotPlainFileError
 from procwatch.dispatch.journal import Journal
 from procwatch.dispatch.lane import Lane
 from procwatch.dispatch.ledger import Known, Ledger
 from procwatch.dispatch.loop import Loop
-from procwatch.dispatch.tree import files_below, folders_without_files
+from procwatch.dispatch.tree import IsRoot, files_below, folders_without_files
+from procwatch.fdopen import open_root
 from procwatch.model import InboxSpec
 
 #: A subfolder of the inbox that has been empty for so long was left behind by its files.
@@ -61,19 +62,19 @@ class Housekeeping:
         journal: Journal,
         loop: Loop,
         lane: Lane,
+        is_inbox: IsRoot,
         events: RoomEvents,
-        is_there: Callable[[], bool],
         wall_s: Callable[[], float] = time.time,
     ) -> None:
-        """`is_there` says whether the inbox is still the one that is served: a link in its place may lead to any tree."""
+        """`is_inbox` says of an open folder whether it is the inbox that is served."""
         self._spec = spec
         self._keep = keep
         self._fs = fs
         self._journal = journal
         self._loop = loop
         self._lane = lane
+        self._is_inbox = is_inbox
         self._events = events
-        self._is_there = is_there
         self._wall_s = wall_s
         self._short = False
         self._next_tidy_s = 0.0
@@ -124,7 +125,7 @@ class Housekeeping:
         """Remove empty folders of the inbox, old originals, old rows of the ledger; try stuck originals again."""
         now_s = self._wall_s()
         self.retry_stuck()
-        if self._spec.recursive and self._spec.on_success != "keep" and self._is_there():
+        if self._spec.recursive and self._spec.on_success != "keep":
             self.remove_empty_folders(self._spec.path, now_s)
         if self._keep.archive_s is not None:
             self.remove_old_files(self._spec.archive, now_s - self._keep.archive_s)
@@ -142,12 +143,20 @@ class Housekeeping:
         return len(free)
 
     def remove_empty_folders(self, root: str, now_s: float) -> int:
-        """Remove subfolders of `root` that have been empty for a while; deepest first. Return how many."""
+        """Remove subfolders of the inbox that have been empty for a while; deepest first. Return how many."""
         removed = 0
-        for folder in folders_without_files(root):
-            # One that holds a folder is not removed; or somebody just put something there, or it is not ours to remove.
-            with contextlib.suppress(OSError):
-                removed += self._remove_empty_folder(root, folder, now_s)
+        try:
+            descriptor = open_root(root, self._is_inbox)
+        except OSError:
+            return 0  # the watch tells
+        try:
+            held = f"/proc/self/fd/{descriptor}"  # whatever becomes of its name meanwhile
+            for folder in folders_without_files(held):
+                # One that holds a folder is not removed; or somebody just put something there, or it is not ours.
+                with contextlib.suppress(OSError, NotPlainFileError):
+                    removed += self._remove_empty_folder(held, folder, now_s)
+        finally:
+            os.close(descriptor)
         return removed
 
     def _remove_empty_folder(self, root: str, path: str, now_s: float) -> bool:
@@ -162,14 +171,21 @@ class Housekeeping:
     def remove_old_files(self, root: str, before_s: float) -> int:
         """Remove regular files that came to `root` before the time."""
         removed = 0
-        for path in files_below(root):
-            with contextlib.suppress(OSError):
-                status = os.lstat(path)
-                # ctime: moving a file here set it, while mtime is still that of the camera.
-                if stat.S_ISREG(status.st_mode) and status.st_ctime < before_s:
-                    self._fs.unlink(path, missing_ok=True)
-                    removed += 1
+        for path, status in files_below(root):
+            # ctime: moving a file here set it, while mtime is still that of the camera.
+            if stat.S_ISREG(status.st_mode) and status.st_ctime < before_s:
+                with contextlib.suppress(OSError, NotPlainFileError):
+                    removed += self._remove_old_file(root, path, before_s)
         return removed
+
+    def _remove_old_file(self, root: str, path: str, before_s: float) -> bool:
+        """Not by its name alone: since we looked, another file may have come there, or a link in its way."""
+        with self._fs.beneath(root, path) as file:
+            status = None if file is None else self._fs.lstat(file)
+            if file is None or status is None or status.st_ctime >= before_s:
+                return False
+            self._fs.unlink(file, missing_ok=True)
+            return True
 
     def forget_old_jobs(self, before_s: float) -> int:
         """Forget ended jobs from before the time whose original has left the inbox; names in use stay owned."""

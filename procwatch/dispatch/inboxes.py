@@ -69,8 +69,8 @@ class Inboxes(Mapping[str, InboxRuntime]):
             spec=spec,
             loop=shared.loop,
             lane=lane,
-            is_there=door.is_same,
             apart=lambda: own_folders(runtime.spec for runtime in self._runtimes.values()),
+            is_inbox=door.is_inbox,
             tell=runtime.measured,
             wall_s=time.time,
         )
@@ -81,8 +81,8 @@ class Inboxes(Mapping[str, InboxRuntime]):
             journal=shared.journal,
             loop=shared.loop,
             lane=lane,
+            is_inbox=door.is_inbox,
             events=self._room,
-            is_there=door.is_same,
         )
         runtime.start(trouble)
         self._keepers[spec.name].start()

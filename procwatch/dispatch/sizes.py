@@ -11,7 +11,7 @@ from typing import Any, Final
 from procwatch.dispatch.lane import Lane
 from procwatch.dispatch.loop import Loop
 from procwatch.dispatch.publishing import STAGING
-from procwatch.dispatch.tree import totals_below
+from procwatch.dispatch.tree import IsRoot, totals_below
 from procwatch.model import InboxSpec
 
 #: The work of the start comes first.
@@ -36,7 +36,7 @@ class Total:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sizes:
-    """One measurement. A folder that may not be read has no total: one that leaves files out would be wrong."""
+    """One measurement. A folder that may not be read, or an inbox that is not served, has no total: it would be wrong."""
 
     measured_at_s: float  # seconds since 1970, when it was finished
     folders: dict[str, Total | None]  # inbox, outbox, archive, failed
@@ -67,19 +67,20 @@ class Measuring:
         spec: InboxSpec,
         loop: Loop,
         lane: Lane,
-        is_there: Callable[[], bool],
         apart: Callable[[], frozenset[str]],
+        is_inbox: IsRoot,
         tell: Callable[[Sizes], None],
         wall_s: Callable[[], float],
     ) -> None:
-        """Take the collaborators: `is_there` says on the lane whether the inbox is still the one that is served (a link in its
-        place may lead to any tree); `apart` returns the folders that count for themselves, `tell` gets each result.
+        """`apart` returns the folders that count for themselves, `tell` gets each result; both on the loop.
+
+        `is_inbox` says of an open folder whether it is the inbox that is served.
         """
         self._spec = spec
         self._loop = loop
         self._lane = lane
-        self._is_there = is_there
         self._apart = apart
+        self._is_inbox = is_inbox
         self._tell = tell
         self._wall_s = wall_s
         self._worked_s = 0.0
@@ -102,17 +103,15 @@ class Measuring:
         """Fill in one folder after the other; pause at each yield."""
         for name, path in folders_of(self._spec).items():
             files = total = 0
+            is_root = self._is_inbox if name == "inbox" else None
             try:
-                below = totals_below(path, skip=apart - {path})
-                while name != "inbox" or self._is_there():
-                    more, size = next(below)
+                for more, size in totals_below(path, skip=apart - {path}, is_root=is_root):
                     files += more
                     total += size
                     yield
-                self._found[name] = None
             except OSError:
                 self._found[name] = None
-            except StopIteration:
+            else:
                 self._found[name] = Total(files=files, bytes=total)
 
     def _step(self, rest: Iterator[None]) -> None:

@@ -1,11 +1,23 @@
-"""Walk folders that people and other programs may change meanwhile, and measure them."""
+"""Walk folders that people and other programs may change meanwhile, and measure them.
+
+No link below a root is ever followed, also where a folder was when it was found.
+"""
 
 import contextlib
 import errno
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Final
+
+from procwatch.fdopen import DIRECTORY_FLAGS, open_at, open_root
+
+#: Says of an open folder whether it is the one that is meant: its name may lead elsewhere by now.
+IsRoot = Callable[[int], bool]
+
+#: What a folder says that became a link, or lies deeper than any path of ours can.
+_NOT_OURS: Final = (errno.ELOOP, errno.ENAMETOOLONG)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -19,37 +31,42 @@ class Files:
         return f"{self.folder}/{name}" if self.folder else name
 
 
-def folders_below(root: str, *, skip: frozenset[str] = frozenset()) -> Iterator[Files]:
+def folders_below(root: str, *, skip: frozenset[str] = frozenset(), start: str = "") -> Iterator[Files]:
     """Yield the files of every folder below `root`, one folder at a time; what vanishes is passed over.
 
-    Absolute folders in `skip` are left out, so that an archive inside an outbox is not taken for output. Raises
-    OSError for a folder that refuses: an answer that leaves files out would be a wrong one.
+    Absolute folders in `skip` are left out, so that an archive inside an outbox is not taken for output; `start` is
+    the folder below `root` to begin with. Raises OSError for a folder that refuses: an answer that leaves files out
+    would be a wrong one.
     """
-    pending = [""]
+    pending = [start]
     while pending:
         folder = pending.pop()
-        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-            yield Files(folder=folder, sizes=dict(_files_in(root, folder, pending, skip)))
+        with _unless_gone(folder):
+            sizes = {name: status.st_size for name, status in _files_in(root, folder, pending, skip)}
+            yield Files(folder=folder, sizes=sizes)
 
 
-def totals_below(root: str, *, skip: frozenset[str] = frozenset()) -> Iterator[tuple[int, int]]:
+def totals_below(
+    root: str, *, skip: frozenset[str] = frozenset(), is_root: IsRoot | None = None
+) -> Iterator[tuple[int, int]]:
     """Yield (files, bytes) of every folder below `root`, as folders_below() does, without remembering any name.
 
-    Between two folders nothing is held open, so that whoever measures may rest there.
+    Between two folders nothing is held open, so that whoever measures may rest there. Raises OSError as well when
+    `root` has come to lead to a folder that `is_root` denies.
     """
     pending = [""]
     while pending:
         folder = pending.pop()
         files = total = 0
-        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-            for _, size in _files_in(root, folder, pending, skip):
+        with _unless_gone(folder):
+            for _, status in _files_in(root, folder, pending, skip, is_root):
                 files += 1
-                total += size
+                total += status.st_size
         yield files, total
 
 
-def files_below(root: str) -> Iterator[str]:
-    """Yield the path of everything below `root` that is no folder. A folder that refuses is passed over.
+def files_below(root: str) -> Iterator[tuple[str, os.stat_result]]:
+    """Yield path, relative to `root`, and status of all below it that is no folder. Folders that refuse are passed over.
 
     Not os.walk: on CPython 3.11 it recurses (gh-89727), so that a thousand folders in each other, which anybody can
     make, end in a RecursionError; and it remembers every name of a folder.
@@ -58,8 +75,8 @@ def files_below(root: str) -> Iterator[str]:
     while pending:
         folder = pending.pop()
         with contextlib.suppress(OSError):
-            for name, _ in _files_in(root, folder, pending, frozenset()):
-                yield os.path.join(root, folder, name)
+            for name, status in _files_in(root, folder, pending, frozenset()):
+                yield f"{folder}/{name}" if folder else name, status
 
 
 def folders_without_files(root: str) -> Iterator[str]:
@@ -68,9 +85,9 @@ def folders_without_files(root: str) -> Iterator[str]:
     pending = [""]
     while pending:
         folder = pending.pop()
-        with contextlib.suppress(OSError), os.scandir(os.path.join(root, folder)) as entries:
+        with contextlib.suppress(OSError):
             has_files = False
-            for entry in entries:
+            for entry in _entries_of(root, folder):  # their kind alone: a status of each would cost far more
                 if not entry.is_dir(follow_symlinks=False):
                     has_files = True
                 else:
@@ -80,30 +97,52 @@ def folders_without_files(root: str) -> Iterator[str]:
     yield from reversed(found)
 
 
-def _files_in(root: str, folder: str, pending: list[str], skip: frozenset[str]) -> Iterator[tuple[str, int]]:
-    """Yield name and bytes of what is no folder; folders go to `pending`."""
-    with os.scandir(os.path.join(root, folder) if folder else root) as entries:
-        for entry in entries:
-            status = _status(entry)
-            if status is None:
-                continue
-            if not stat.S_ISDIR(status.st_mode):
-                yield entry.name, status.st_size
-                continue
-            path = f"{folder}/{entry.name}" if folder else entry.name
-            if os.path.join(root, path) not in skip:
-                pending.append(path)
-
-
-def _status(entry: "os.DirEntry[str]") -> os.stat_result | None:
+@contextlib.contextmanager
+def _unless_gone(folder: str) -> Iterator[None]:
     try:
-        return entry.stat(follow_symlinks=False)
-    except FileNotFoundError:
-        return None
+        yield
+    except (FileNotFoundError, NotADirectoryError):
+        pass
     except OSError as error:
-        if error.errno == errno.ENAMETOOLONG:  # deeper than PATH_MAX: no path of ours is
-            return None
+        if not folder or error.errno not in _NOT_OURS:
+            raise
+
+
+def _files_in(
+    root: str, folder: str, pending: list[str], skip: frozenset[str], is_root: IsRoot | None = None
+) -> Iterator[tuple[str, os.stat_result]]:
+    """Yield name and status of what is no folder; folders go to `pending`."""
+    for entry in _entries_of(root, folder, is_root):
+        try:
+            status = entry.stat(follow_symlinks=False)
+        except FileNotFoundError:
+            continue
+        if not stat.S_ISDIR(status.st_mode):
+            yield entry.name, status
+            continue
+        path = f"{folder}/{entry.name}" if folder else entry.name
+        if os.path.join(root, path) not in skip:
+            pending.append(path)
+
+
+def _entries_of(root: str, folder: str, is_root: IsRoot | None = None) -> Iterator["os.DirEntry[str]"]:
+    descriptor = _open_folder(root, folder, is_root)
+    try:
+        with os.scandir(descriptor) as entries:
+            yield from entries
+    finally:
+        os.close(descriptor)
+
+
+def _open_folder(root: str, folder: str, is_root: IsRoot | None) -> int:
+    root_fd = open_root(root, is_root)
+    try:
+        return open_at(root_fd, os.fsencode(folder) or b".", DIRECTORY_FLAGS)
+    except OSError as error:
+        error.filename = os.path.join(root, folder)
         raise
+    finally:
+        os.close(root_fd)
 
 
 def size_of(path: str) -> int | None:

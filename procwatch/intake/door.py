@@ -55,15 +55,21 @@ class Door:
 
     def is_same(self) -> bool:
         """Whether the inbox's name still leads to the folder that is locked; only then is a missing file gone."""
+        try:
+            return self._is_locked(os.stat(self._spec.path))
+        except OSError:
+            return False
+
+    def is_inbox(self, descriptor: int) -> bool:
+        """Whether the open folder is the one that is locked: its name alone may lead elsewhere at any time."""
+        return self._is_locked(os.fstat(descriptor))
+
+    def _is_locked(self, folder: os.stat_result) -> bool:
         with self._lock:
             if self._descriptor < 0:
                 return False
             held = os.fstat(self._descriptor)
-        try:
-            now = os.stat(self._spec.path)
-        except OSError:
-            return False
-        return (now.st_dev, now.st_ino) == (held.st_dev, held.st_ino)
+        return (folder.st_dev, folder.st_ino) == (held.st_dev, held.st_ino)
 
     def shut(self) -> None:
         """Let go of the folder."""

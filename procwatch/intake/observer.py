@@ -143,7 +143,7 @@ class InboxObserver:
     def _make_pass(self) -> Iterator[Found]:
         if leads_elsewhere(self._root, self._real_root):
             return iter(())  # `problem` tells, and the caller makes a new observer
-        return scan(self._root, recursive=self._recursive, filter=self._names)
+        return scan(self._root, recursive=self._recursive, filter=self._names, real_root=self._real_root)
 
     def _blind(self) -> str | None:
         if self._inotify is not None:

@@ -147,7 +147,12 @@ class Scanner:
         if trouble:
             return ScanReport(found=0, seconds=0.0, errors=1, first_error=trouble, subdir=subdir)
         entries = scan(
-            self._root, recursive=self._recursive, filter=self._filter, subdir=subdir, on_error=errors.add
+            self._root,
+            recursive=self._recursive,
+            filter=self._filter,
+            subdir=subdir,
+            real_root=self._real_root,
+            on_error=errors.add,
         )
         for entry in entries:
             self._progress_s = now_s = time.monotonic()

@@ -40,9 +40,13 @@ def scan(
     recursive: bool,
     filter: NameFilter,  # noqa: A002 (the room's word for it)
     subdir: str = "",
+    real_root: str = "",
     on_error: Callable[[str, OSError], None] = lambda folder, error: None,
 ) -> Iterator[Found]:
     """Yield what is in `root`, or in its folder `subdir`, one folder open at a time.
+
+    `real_root`: where `root` led at the start. A folder is then looked for there, and a link that was put into that
+    way since is not followed; else links to `root` are, as the administrator's.
 
     Never follows a symbolic link; symlinks, FIFOs, sockets, devices and folders named like images are reported by
     their kind. Folders that vanish meanwhile are passed over, others that refuse go to `on_error`. May be left
@@ -54,7 +58,9 @@ def scan(
     while pending:
         folder = pending.pop()
         try:
-            yield from _scan_folder(root, folder, pending if recursive else None, filter, on_error)
+            yield from _scan_folder(
+                root, folder, pending if recursive else None, filter, on_error, real_root=real_root
+            )
         except FileNotFoundError as error:
             if not folder:
                 on_error(folder, error)
@@ -68,9 +74,11 @@ def _scan_folder(
     pending: list[str] | None,
     names: NameFilter,
     on_error: Callable[[str, OSError], None],
+    *,
+    real_root: str,
 ) -> Iterator[Found]:
     """Yield the entries of one folder; its subfolders go to `pending`, which is None when they do not count."""
-    descriptor = _open_folder(root, folder)
+    descriptor = _open_folder(real_root, root, folder)
     try:
         with os.scandir(descriptor) as entries:
             for entry in entries:
@@ -104,7 +112,9 @@ def leads_elsewhere(root: str, real_root: str) -> str:
     )
 
 
-def _open_folder(root: str, folder: str) -> int:
+def _open_folder(real_root: str, root: str, folder: str) -> int:
+    if real_root:
+        return open_beneath("/", f"{real_root}/{folder}".strip("/") or ".", DIRECTORY_FLAGS)
     if folder:
         return open_beneath(root, folder, DIRECTORY_FLAGS)
     # The inbox itself may be reached through links: it is the administrator's.

@@ -133,6 +133,7 @@ def test_an_empty_folder_elsewhere_stays(spec: InboxSpec, tmp_path: Path) -> Non
     fs = SwappingFs("empty", tmp_path / "in/album", tmp_path / "elsewhere")
     housekeeping = Housekeeping.__new__(Housekeeping)  # its lane and its timers are of no use here
     housekeeping._fs = fs
+    housekeeping._is_inbox = lambda descriptor: True
     removed = housekeeping.remove_empty_folders(spec.path, time.time() + EMPTY_FOLDER_AGE_S + 60)
     assert fs.swapped
     assert removed

@@ -16,6 +16,7 @@ from procwatch.dispatch.lane import Lane
 from procwatch.dispatch.ledger import Known, Ledger, Rendition
 from procwatch.dispatch.loop import Loop
 from procwatch.dispatch.schema import migrate
+from procwatch.dispatch.tree import IsRoot
 from procwatch.model import Identity, InboxSpec, Original
 
 pytestmark = pytest.mark.unit
@@ -46,9 +47,11 @@ class Room:
         self.told.append(known.identity.path)
 
 
-def keeper(root: Path, **keep: Any) -> tuple[Housekeeping, Room, Loop, InlineJournal]:
+def keeper(
+    root: Path, *, is_inbox: IsRoot = lambda descriptor: True, **keep: Any
+) -> tuple[Housekeeping, Room, Loop, InlineJournal]:
     for name in ("inbox", "outbox", "archive", "failed"):
-        (root / name).mkdir(exist_ok=True)
+        (root / name).mkdir(parents=True, exist_ok=True)
     spec = InboxSpec(
         name="inbox",
         path=str(root / "inbox"),
@@ -74,7 +77,7 @@ def keeper(root: Path, **keep: Any) -> tuple[Housekeeping, Room, Loop, InlineJou
         fs=RealFs(),
         loop=loop,
         lane=lane,
-        is_there=lambda: True,
+        is_inbox=is_inbox,
         **parts,
     )
     return house, room, loop, journal
@@ -124,12 +127,12 @@ def test_folders_nested_deeper_than_python_recurses_are_walked(tmp_path: Path) -
 def test_an_inbox_that_became_a_link_is_not_tidied(tmp_path: Path) -> None:
     """It may lead to any tree, and the daemon may remove folders there."""
     house, *_ = keeper(tmp_path)
-    house._is_there = lambda: False
+    house._is_inbox = lambda descriptor: False
     (tmp_path / "inbox/old").mkdir()
     age(tmp_path / "inbox/old", EMPTY_FOLDER_AGE_S + 1)
     house.tidy()
     assert (tmp_path / "inbox/old").exists()
-    house._is_there = lambda: True
+    house._is_inbox = lambda descriptor: True
     house.tidy()
     assert not (tmp_path / "inbox/old").exists()
 

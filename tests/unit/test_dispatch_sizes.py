@@ -11,6 +11,7 @@ from procwatch.dispatch import sizes
 from procwatch.dispatch.publishing import STAGING
 from procwatch.dispatch.sizes import AGAIN_S, FIRST_S, Measuring, Sizes, Total, own_folders
 from procwatch.dispatch.tree import folders_below, totals_below
+from procwatch.fdopen import open_root
 from procwatch.model import InboxSpec
 
 pytestmark = pytest.mark.unit
@@ -47,7 +48,7 @@ class Clockwork:
 
 def spec_below(root: Path) -> InboxSpec:
     for name in ("inbox", "out", "out/archive", "failed", f"out/{STAGING}"):
-        (root / name).mkdir()
+        (root / name).mkdir(parents=True)
     return InboxSpec(
         name="a",
         path=str(root / "inbox"),
@@ -64,7 +65,7 @@ def measuring(spec: InboxSpec) -> tuple[Measuring, Clockwork, list[Sizes]]:
     made = Measuring(
         spec=spec,
         **stands,
-        is_there=lambda: os.path.realpath(spec.path) == spec.path,
+        is_inbox=lambda descriptor: not os.path.islink(spec.path),
         apart=lambda: own_folders([spec]),
         tell=told.append,
         wall_s=lambda: 1000.0,
@@ -147,14 +148,13 @@ def test_a_folder_that_may_not_be_read_has_no_figure_and_the_others_have_theirs(
 ) -> None:
     spec = spec_below(tmp_path)
     fill(tmp_path / "failed", 1, 1)
-    scandir = os.scandir
 
-    def refusing(path: str) -> Any:
-        if path == spec.archive:
-            raise PermissionError(13, "Permission denied", path)
-        return scandir(path)
+    def refusing(root: str, is_root: Any) -> int:
+        if root == spec.archive:
+            raise PermissionError(13, "Permission denied", root)
+        return open_root(root, is_root)
 
-    monkeypatch.setattr("procwatch.dispatch.tree.os.scandir", refusing)
+    monkeypatch.setattr("procwatch.dispatch.tree.open_root", refusing)
     _, works, told = measuring(spec)
     while not told:
         works.next()
