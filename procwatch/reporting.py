@@ -76,7 +76,9 @@ class Reporting:
             self._server = MetricsServer(self.metrics.render, *address)
         except ImportError:
             self._unavailable(
-                address, "prometheus-client is not installed", "pip install 'procwatch[metrics]'"
+                address,
+                "prometheus-client is not installed",
+                "in the checkout of procwatch: pip install '.[metrics]'",
             )
         except OSError as error:
             self._unavailable(

@@ -75,7 +75,7 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(
             f"{one_line(installation.python)} cannot run procwatch for a service, without your folder and variables:"
             f" {problem}",
-            hint="install it in a place of its own: python3 -m venv /opt/procwatch && /opt/procwatch/bin/pip install procwatch",
+            hint="install it in a place of its own: python3 -m venv /opt/procwatch && /opt/procwatch/bin/pip install /path/to/its/checkout",
         )
     from procwatch.cli import unit_install
 

@@ -14,7 +14,7 @@ from procwatch.errors import ImageError
 from procwatch.imaging import sniff
 from procwatch.model import Limits
 
-HEIC_HINT: Final = "install the extra: pip install 'procwatch[heic]'"
+HEIC_HINT: Final = "install the extra, in the checkout of procwatch: pip install '.[heic]'"
 
 
 @contextlib.contextmanager

@@ -219,7 +219,7 @@ def test_heic_without_its_plug_in_names_the_extra(places: Places, oracle: Oracle
         images.write(places.inbox / "phone.heic", oracle.expect("phone.heic", data))
         failed = daemon.wait_for("job.failed", path="phone.heic")
         assert failed["error"] == "format-not-enabled"
-        assert "procwatch[heic]" in failed["reason"]
+        assert "pip install '.[heic]'" in failed["reason"]
         oracle.eventually(failed=1)
 
 

@@ -134,7 +134,7 @@ except ImageError as error:
         [sys.executable, "-c", code], input=HEIC, capture_output=True, timeout=60, check=True
     )
     assert ran.stdout.startswith(b"format-not-enabled ")
-    assert b"pip install 'procwatch[heic]'" in ran.stdout
+    assert b"pip install '.[heic]'" in ran.stdout
 
 
 def test_a_format_that_a_recipe_does_not_allow_is_not_read(tmp_path: Path) -> None:
