@@ -16,26 +16,28 @@ def add_nearby_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def settings_near(args: argparse.Namespace, paths: "list[str]") -> "Settings":
-    """Return the settings given by -c or -d, else those of the site around the paths, else the usual ones."""
+    """Return the settings given by -c or -d, else those of the site around the paths, else the usual ones.
+
+    Raises ConfigError for a site that others may have put there: a path may lead through an inbox.
+    """
     from procwatch.settings.load import resolve
+    from procwatch.settings.trust import site_settings
 
     if args.config is None and args.directory is None:
         for path in [*paths, "."]:
             home = home_of(path)
             if home is not None:
-                return resolve(None, home)
+                return site_settings(home)
     return resolve(args.config, args.directory)
 
 
 def home_of(path: str) -> str | None:
-    """Return the nearest folder at or above the path that has a `.procwatch/` or a procwatch.toml."""
-    from procwatch.settings.load import CONFIG_NAME, STATE_NAME
+    """Return the nearest folder at or above the path that has a `.procwatch/` or a procwatch.toml, whoever made it."""
+    from procwatch.settings.trust import is_site
 
     folder = os.path.abspath(path)
     while True:
-        if os.path.isdir(os.path.join(folder, STATE_NAME)) or os.path.isfile(
-            os.path.join(folder, CONFIG_NAME)
-        ):
+        if is_site(folder):
             return folder
         parent = os.path.dirname(folder)
         if parent == folder:

@@ -59,7 +59,8 @@ def resolve(config: str | None, directory: str | None) -> Settings:
     """Return the settings that a command line means.
 
     A file is used as it is. A folder is used through its own `procwatch.toml` when it has one, else as zero-config.
-    Without either: `./procwatch.toml`, then `/etc/procwatch/procwatch.toml`. Raises UsageError or ConfigError.
+    Without either: `./procwatch.toml`, which must be ours or root's, then `/etc/procwatch/procwatch.toml`.
+    Raises UsageError or ConfigError.
     """
     if config is not None and directory is not None:
         raise UsageError("a configuration file and a folder were both given", hint="give one of them")
@@ -68,9 +69,13 @@ def resolve(config: str | None, directory: str | None) -> Settings:
     if directory is not None:
         own = os.path.join(directory, CONFIG_NAME)
         return load(own) if os.path.lexists(own) else zero_config(directory)
-    for candidate in (CONFIG_NAME, SYSTEM_CONFIG):
-        if os.path.lexists(candidate):
-            return load(candidate)
+    if os.path.lexists(CONFIG_NAME):
+        from procwatch.settings.trust import require_own
+
+        require_own(".")
+        return load(CONFIG_NAME)
+    if os.path.lexists(SYSTEM_CONFIG):
+        return load(SYSTEM_CONFIG)
     raise UsageError(
         f"no folder was given, and there is no ./{CONFIG_NAME} and no {SYSTEM_CONFIG}",
         hint='"procwatch run DIR" needs no configuration; "procwatch init DIR" writes one',
