@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from procwatch.control.places import read_report
-from procwatch.delivery.fsops import TEMP_PREFIX, FsOps, NotPlainFileError
+from procwatch.delivery.fsops import HELD_PREFIX, TEMP_PREFIX, FsOps, NotPlainFileError
 from procwatch.delivery.naming import ERROR_SUFFIX, error_name, safe_relative
 from procwatch.dispatch.tree import folders_below
 from procwatch.fdopen import DIRECTORY_FLAGS, open_beneath
@@ -31,7 +31,9 @@ def failed_files(spec: InboxSpec, below: str = "") -> Iterator[FailedFile]:
         reports = {error_name(name) for name in found.sizes}
         for name in sorted(found.sizes):
             is_report = name in reports or name.endswith(ERROR_SUFFIX)
-            if name.startswith(TEMP_PREFIX) or (is_report and error_name(name) not in found.sizes):
+            if name.startswith((TEMP_PREFIX, HELD_PREFIX)) or (
+                is_report and error_name(name) not in found.sizes
+            ):
                 continue
             yield failed_file(spec, found.path(name))
 

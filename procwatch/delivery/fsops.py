@@ -10,8 +10,8 @@ import errno
 import functools
 import hashlib
 import os
-import shutil
 import stat
+import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from typing import Final, Protocol
@@ -23,6 +23,9 @@ from procwatch.fdopen import open_beneath
 #: Files on their way to a name start like this. What a crash leaves of one goes when the same work is done again;
 #: anyone may remove it.
 TEMP_PREFIX: Final = ".procwatch-tmp-"
+
+#: An original on its way out of an inbox has such a name for a moment. It is somebody's only copy: nobody removes it.
+HELD_PREFIX: Final = ".procwatch-held-"
 
 _OPEN_FLAGS: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _CREATE_FLAGS: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -127,20 +130,14 @@ class RealFs:
             os.close(descriptor)
 
     def make_dirs(self, path: str, mode: int) -> list[str]:
-        if os.path.isdir(path):
-            return []
-        parent = os.path.dirname(path)
-        made = self.make_dirs(parent, mode) if parent != path else []
-        faults.point("fs.mkdir")
-        try:
-            os.mkdir(path, mode & 0o777)
-        except FileExistsError:
-            if not os.path.isdir(path):
-                raise
-            return made  # somebody else made it meanwhile; its mode is theirs
-        with _opened(path, os.O_DIRECTORY) as fd:
-            sys_calls.set_mode(fd, mode)  # mkdir obeys the umask and ignores setgid
-        return [*made, path]
+        missing: list[str] = []
+        while not os.path.isdir(path):  # no recursion: a tree can be deeper than Python's stack
+            missing.append(path)
+            parent = os.path.dirname(path)
+            if parent == path:
+                break
+            path = parent
+        return [folder for folder in reversed(missing) if _make_dir(folder, mode)]
 
     def rename_noreplace(self, src: str, dst: str) -> None:
         faults.point("fs.rename")
@@ -186,7 +183,7 @@ class RealFs:
                 raise OSError(errno.EBUSY, "it changed while it was copied", dst)
             with contextlib.suppress(OSError):  # the owner can be kept by root only
                 os.fchown(fd, before.st_uid, before.st_gid)
-            sys_calls.set_mode(fd, stat.S_IMODE(before.st_mode))
+            sys_calls.set_mode(fd, before.st_mode & 0o777)  # setuid would now mean us: the copy is ours
             os.utime(fd, ns=(before.st_atime_ns, before.st_mtime_ns))
             faults.point("fs.fsync_file")
             os.fsync(fd)
@@ -257,13 +254,8 @@ class RealFs:
         if not stat.S_ISDIR(status.st_mode):
             self.unlink(path, missing_ok=True)
             return
-        try:
-            shutil.rmtree(path)  # works by dir_fd on Linux, so a folder swapped for a link is not entered
-        except FileNotFoundError:
-            if self.lstat(path) is not None:  # something in it went away by itself, the rest is still there
-                shutil.rmtree(path)
-        except RecursionError:
-            raise OSError(errno.ENAMETOOLONG, "folders nested too deeply to be removed", path) from None
+        with _opened(os.path.dirname(path) or ".", os.O_DIRECTORY, follow=True) as parent:
+            _remove_folder(parent, os.path.basename(path))
 
 
 def bars_folder(fs: FsOps, path: str) -> bool:
@@ -298,6 +290,64 @@ def _opened(path: str, flags: int = 0, *, follow: bool = False) -> Iterator[int]
         yield fd
     finally:
         os.close(fd)
+
+
+def _make_dir(path: str, mode: int) -> bool:
+    """Make one folder; False when somebody else made it meanwhile: its mode is theirs."""
+    faults.point("fs.mkdir")
+    try:
+        os.mkdir(path, mode & 0o777)
+    except FileExistsError:
+        if not os.path.isdir(path):
+            raise
+        return False
+    with _opened(path, os.O_DIRECTORY) as fd:
+        sys_calls.set_mode(fd, mode)  # mkdir obeys the umask and ignores setgid
+    return True
+
+
+def _remove_folder(parent: int, name: str) -> None:
+    """Remove the folder `name` in the open folder `parent` with all that is in it, without following any link.
+
+    Whoever made it may have been hostile: no recursion (it may be thousands deep) and no long paths (each subfolder is
+    first moved up beside `name`), and folders that forbid their owner to enter are opened all the same.
+    """
+    waiting = [name]
+    moved = 0
+    while waiting:
+        current = waiting.pop()
+        try:
+            folder = _open_forbidden(parent, current)
+        except FileNotFoundError:
+            continue  # it went away by itself
+        try:
+            with os.scandir(folder) as entries:
+                found = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries]
+            for inner, is_folder in found:
+                with contextlib.suppress(FileNotFoundError):
+                    if is_folder:
+                        moved += 1
+                        aside = f"{TEMP_PREFIX}{os.getpid()}-{threading.get_ident()}-{moved}"
+                        os.rename(inner, aside, src_dir_fd=folder, dst_dir_fd=parent)
+                        waiting.append(aside)
+                    else:
+                        os.unlink(inner, dir_fd=folder)
+        finally:
+            os.close(folder)
+        with contextlib.suppress(FileNotFoundError):
+            os.rmdir(current, dir_fd=parent)
+
+
+def _open_forbidden(parent: int, name: str) -> int:
+    flags = os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+    handle = os.open(name, os.O_PATH | flags, dir_fd=parent)
+    try:
+        if os.fstat(handle).st_mode & stat.S_IRWXU != stat.S_IRWXU:
+            with contextlib.suppress(OSError):
+                os.chmod(f"{_DESCRIPTORS}/{handle}", 0o700)
+        return os.open(".", os.O_RDONLY | flags, dir_fd=handle)
+    finally:
+        os.close(handle)
 
 
 @contextlib.contextmanager

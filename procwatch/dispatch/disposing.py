@@ -16,10 +16,12 @@ from procwatch.dispatch.journal import Journal, as_os_error
 from procwatch.dispatch.ledger import Ledger
 from procwatch.dispatch.orders import UNKNOWN_INODE, Disposed, DisposeOrder, FailOrder, Results
 from procwatch.dispatch.publishing import error_report, file_digest, inbox_away
-from procwatch.intake.look import take_look
+from procwatch.dispatch.taking import Taker
+from procwatch.intake.look import has_open_writer
 from procwatch.model import Fingerprint, Identity, InboxSpec, Original
 
-_DENIED: Final = frozenset({errno.EACCES, errno.EPERM})
+#: It will not be different a moment later: the original stays where it is, and others must not wait for it.
+_DENIED: Final = frozenset({errno.EACCES, errno.EPERM, errno.ENAMETOOLONG})
 
 
 class Disposer:
@@ -39,6 +41,7 @@ class Disposer:
         self._is_there = is_there
         self._uncommitted: dict[str, Disposed] = {}  # done to the file, not yet in the ledger
         self._fs = fs
+        self._taker = Taker(fs)
         self._journal = journal
         self._post = post
         self._results = results
@@ -90,6 +93,9 @@ class Disposer:
 
     def _dispose_one(self, order: DisposeOrder) -> Disposed:
         with self._fs.beneath(self._spec.path, order.path) as source:
+            held = self._taker.find(order, source, self._root(order))
+            if held is not None:
+                return self._finish(order, held, source)
             status = None if source is None else self._fs.lstat(source)
             if source is not None and status is not None:
                 return self._dispose_what_is_there(order, source, status)
@@ -101,26 +107,47 @@ class Disposer:
         now = Fingerprint.of(status)
         if now != order.fingerprint or status.st_ctime_ns != order.ctime_ns:
             return self._not_now(order, now, status.st_ctime_ns)
-        if order.disposal != "keep" and self._has_writer(order, status):
+        if order.disposal != "keep" and self._has_writer(source, status):
             return Disposed(job=order.job, result="touched", fingerprint=now, ctime_ns=status.st_ctime_ns)
         return self._bring_out(order, source)
 
     def _bring_out(self, order: DisposeOrder, source: str) -> Disposed:
         if order.disposal == "keep":
             return Disposed(job=order.job, result="disposed", original=Original.KEPT)
-        if order.disposal == "delete":
-            self._fs.unlink(source, missing_ok=True)
-            return Disposed(job=order.job, result="disposed", original=Original.DELETED)
-        if order.disposal == "failed":
-            return self._to_failed(order, source)
-        return self._to_archive(order, source)
+        made = self._make_folder(order)
+        try:
+            return self._finish(order, self._taker.take(order, source, self._root(order)), source)
+        except (OSError, NotPlainFileError):
+            for folder in reversed(made):  # no litter for an original that stays where it is
+                with contextlib.suppress(OSError):
+                    self._fs.rmdir(folder)
+            raise
 
-    def _has_writer(self, order: DisposeOrder, status: os.stat_result) -> bool:
+    def _root(self, order: DisposeOrder) -> str | None:
+        return {"archive": self._spec.archive, "failed": self._spec.failed}.get(order.disposal)
+
+    def _finish(self, order: DisposeOrder, held: str, source: str | None) -> Disposed:
+        """Delete or place the original that is held; where that fails it goes back."""
+        try:
+            if order.disposal == "delete":
+                self._fs.unlink(held, missing_ok=True)
+                what = Disposed(job=order.job, result="disposed", original=Original.DELETED)
+            elif order.disposal == "failed":
+                what = self._to_failed(order, held)
+            else:
+                what = self._to_archive(order, held)
+        except OSError:
+            if source is not None:
+                self._taker.put_back(order, held, source)
+            raise
+        self._taker.placed(order)
+        return what
+
+    def _has_writer(self, source: str, status: os.stat_result) -> bool:
         """Whether somebody has opened it again and is about to write; whoever never does is not waited for."""
         if time.time() - status.st_ctime >= self._spec.incomplete_after_s:
             return False
-        look = take_look(self._spec.path, order.path, peek=True, ask_writers=True)
-        return look.open_writer is True
+        return has_open_writer(source) is True
 
     def _not_now(self, order: DisposeOrder, now: Fingerprint, ctime_ns: int) -> Disposed:
         """Tell a touched file (times, mode, owner set by name) from one with new content."""
@@ -141,26 +168,15 @@ class Disposer:
             self._journal.call(lambda ledger: ledger.reidentify(order.job, identity))
         return Disposed(job=order.job, result="touched", fingerprint=now, ctime_ns=ctime_ns)
 
-    def _to_archive(self, order: DisposeOrder, source: str) -> Disposed:
-        path, made = self._make_folder(self._spec.archive, order)
-        try:
-            return self._to_archive_as(order, source, path)
-        except OSError:
-            for folder in reversed(made):  # no litter for an original that stays where it is
-                with contextlib.suppress(OSError):
-                    self._fs.rmdir(folder)
-            raise
-
-    def _to_archive_as(self, order: DisposeOrder, source: str, path: str) -> Disposed:
-        for name in alternatives(path, order.job[-6:]):
+    def _to_archive(self, order: DisposeOrder, held: str) -> Disposed:
+        for name in alternatives(self._way(self._spec.archive, order), order.job[-6:]):
             target = os.path.join(self._spec.archive, name)
-            if self._moved(source, target, order):
+            if self._moved(held, target):
                 return Disposed(job=order.job, result="disposed", original=Original.ARCHIVED, moved_to=target)
         raise OSError(errno.EEXIST, "every name in the archive is taken", order.path)
 
-    def _to_failed(self, order: DisposeOrder, source: str) -> Disposed:
-        path, _ = self._make_folder(self._spec.failed, order)
-        for name in alternatives(path, order.job[-6:]):
+    def _to_failed(self, order: DisposeOrder, held: str) -> Disposed:
+        for name in alternatives(self._way(self._spec.failed, order), order.job[-6:]):
             target = os.path.join(self._spec.failed, name)
             report = os.path.join(self._spec.failed, error_name(name))
             if not self._is_ours(report, order.job):
@@ -168,7 +184,7 @@ class Disposer:
             if self._fs.lstat(target) is not None and self._fs.lstat(report) is None:
                 continue
             self._fs.write_file(report, error_report(order.report), self._spec.output_mode)
-            if self._moved(source, target, order):
+            if self._moved(held, target):
                 return Disposed(job=order.job, result="disposed", original=Original.FAILED, moved_to=target)
             self._fs.unlink(report, missing_ok=True)
         raise OSError(errno.EEXIST, "every name in the failed folder is taken", order.path)
@@ -182,31 +198,37 @@ class Disposer:
         except (OSError, ValueError, AttributeError):
             return False
 
-    def _moved(self, source: str, target: str, order: DisposeOrder) -> bool:
-        """Move without replacing; False when the name is taken.
-
-        Between the look and the rename the path may have got a new file. It must not vanish into the archive
-        unrendered: it goes back, and the next look finds it. A copy has another inode by nature, also on the same
-        device: two mounts of one file system (an entry of ReadWritePaths=, a bind mount) cannot rename.
-        """
+    def _moved(self, held: str, target: str) -> bool:
+        """Move without replacing; False when the name is taken."""
         try:
-            renamed = self._fs.move_noreplace(source, target)
+            self._fs.move_noreplace(held, target)
+        except FileNotFoundError:
+            if self._fs.lstat(held) is None:
+                raise
+            self._make_dirs(os.path.dirname(target))  # somebody tidied up meanwhile
+            self._fs.move_noreplace(held, target)
         except FileExistsError:
             return False
-        status = self._fs.lstat(target)
-        if renamed and status is not None and status.st_ino != order.fingerprint.inode:
-            self._fs.move_noreplace(target, source)
         return True
 
-    def _make_folder(self, root: str, order: DisposeOrder) -> tuple[str, list[str]]:
-        """Make the folder that the original goes to; return the path for it, around files in its way, and what was made."""
-        path = around_files(
+    def _way(self, root: str, order: DisposeOrder) -> str:
+        """Return the path below `root` for the original, around files that bar the way."""
+        return around_files(
             order.path, order.job[-6:], lambda name: bars_folder(self._fs, os.path.join(root, name))
         )
-        made = self._fs.make_dirs(os.path.dirname(os.path.join(root, path)), self._spec.dir_mode)
+
+    def _make_folder(self, order: DisposeOrder) -> list[str]:
+        """Make the folder that the original goes to, before it is taken; return what was made."""
+        root = self._root(order)
+        if root is None:
+            return []
+        return self._make_dirs(os.path.dirname(os.path.join(root, self._way(root, order))))
+
+    def _make_dirs(self, path: str) -> list[str]:
+        made = self._fs.make_dirs(path, self._spec.dir_mode)
         for folder in made:  # a new folder's name is durable only when its parent is
             self._fs.fsync_dir(os.path.dirname(folder))
-        return path, made
+        return made
 
     def _stuck(self, order: DisposeOrder, error: OSError) -> Disposed:
         """We may not move it: the job is over all the same, and is not done again."""
@@ -221,8 +243,8 @@ class Disposer:
 
     def _leave_report(self, order: DisposeOrder) -> None:
         try:
-            path, _ = self._make_folder(self._spec.failed, order)
-            report = os.path.join(self._spec.failed, error_name(path))
+            self._make_folder(order)
+            report = os.path.join(self._spec.failed, error_name(self._way(self._spec.failed, order)))
             self._fs.write_file(report, error_report(order.report), self._spec.output_mode)
         except OSError:
             return  # the ledger and the log line say it too

@@ -343,7 +343,8 @@ class Ledger(LedgerReader):
         self._db.execute(
             "UPDATE jobs SET state = 'failed', error = ?, reason = ?, line = ?, logged = 0, ended_at = ?,"
             " worker_pid = ? WHERE job = ?",
-            (error, reason, line, time.time(), worker_pid, job),
+            # A reason may quote a name that is no Unicode, which SQLite takes for no text.
+            (error, reason.encode("utf-8", "backslashreplace").decode(), line, time.time(), worker_pid, job),
         )
         self._db.execute("UPDATE names SET obsolete_by = NULL WHERE obsolete_by = ?", (job,))
 

@@ -22,7 +22,7 @@ from procwatch.dispatch.journal import Journal, as_os_error
 from procwatch.dispatch.ledger import Ledger, LedgerReader, NameTakenError, Rendition
 from procwatch.dispatch.name_choice import NameChooser, NameConflictError
 from procwatch.dispatch.orders import PublishOrder, Results
-from procwatch.fdopen import open_beneath
+from procwatch.fdopen import open_source
 from procwatch.model import Fingerprint, Identity, InboxSpec
 
 STAGING: Final = ".procwatch-staging"
@@ -108,14 +108,22 @@ class Publisher:
             code = errno.errorcode.get(error.errno or 0, "error")
             self._tell(order, "environment", f"{code}: {error.strerror}")
         except OSError as error:
-            self._post(self._results.trouble, order.job, "publish", error)
+            self._trouble(order, error)
         else:
             return _Plan(order=order, identity=identity, fingerprint=fingerprint, renditions=renditions)
         return None
 
     def _source_now(self, order: PublishOrder) -> Fingerprint | None:
         """Return the source's fingerprint if its content is what was rendered, else tell and return None."""
-        status = self._fs.lstat(os.path.join(self._spec.path, order.path))
+        try:
+            with self._fs.beneath(self._spec.path, order.path) as source:
+                status = None if source is None else self._fs.lstat(source)
+        except (
+            NotPlainFileError,
+            PermissionError,
+        ) as error:  # swapped for a link, or shut: its file's own trouble
+            self._tell(order, "changed", f"the file cannot be reached any more: {error}")
+            return None
         if status is None:
             if not self._is_there():
                 raise inbox_away(order.path)
@@ -207,7 +215,7 @@ class Publisher:
         except NameConflictError as conflict:
             self._tell(plan.order, "name-conflict", f"the output name {conflict} belongs to another file")
         except OSError as error:
-            self._post(self._results.trouble, plan.order.job, "publish", error)
+            self._trouble(plan.order, error)
         else:
             return True
         return False
@@ -242,7 +250,7 @@ class Publisher:
         rename = self._fs.rename_replace if rendition.replace else self._fs.rename_noreplace
         try:
             rename(rendition.staged, target)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             self._fs.make_dirs(os.path.dirname(target), self._spec.dir_mode)
             rename(rendition.staged, target)
 
@@ -292,6 +300,13 @@ class Publisher:
             if status is not None and stat.S_ISREG(status.st_mode):  # else somebody removed ours long ago
                 self._fs.unlink(path, missing_ok=True)
 
+    def _trouble(self, order: PublishOrder, error: OSError) -> None:
+        """The output side refuses, and all of the inbox waits; but for a path that is too long nobody else has to."""
+        if error.errno == errno.ENAMETOOLONG:
+            self._tell(order, "name-conflict", "the path of an output is longer than the file system allows")
+        else:
+            self._post(self._results.trouble, order.job, "publish", error)
+
     def _tell(self, order: PublishOrder, code: str, reason: str) -> None:
         self._post(self._results.unpublished, order.job, code, reason)
 
@@ -340,7 +355,7 @@ def inbox_away(path: str) -> OSError:
 def file_digest(root: str, path: str) -> str | None:
     """Return the sha256 of a file of the inbox in hex, None when it cannot be read."""
     try:
-        with open(open_beneath(root, path), "rb") as file:
+        with open(open_source(root, path), "rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError:
         return None

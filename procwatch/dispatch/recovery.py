@@ -1,5 +1,6 @@
 """What the run before this one left unfinished in one inbox, put in order before anything new is taken."""
 
+import contextlib
 import json
 import os
 import stat
@@ -8,7 +9,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final
 
-from procwatch.delivery.fsops import FsOps
+from procwatch.delivery.fsops import FsOps, NotPlainFileError
 from procwatch.dispatch.journal import Journal
 from procwatch.dispatch.ledger import Known, Ledger, LedgerReader
 from procwatch.dispatch.orders import Recovered
@@ -99,15 +100,25 @@ class Recovery:
     def _put_back(self, *, forgiven: bool) -> int:
         count = 0
         for known in self._reader.in_state(self._spec.name, State.RUNNING, State.QUEUED):
-            if self._fs.lstat(os.path.join(self._spec.path, known.identity.path)) is None:
+            if self._is_gone(known.identity.path):
                 self._journal.call(_vanished(known.job))
             elif known.state is State.RUNNING:
                 self._journal.call(_requeue(known, known.suspicion + (0 if forgiven else 1)))
                 count += 1
         return count
 
+    def _is_gone(self, path: str) -> bool:
+        """Whether the file is not there; what only cannot be asked for now is left to a closer look."""
+        try:
+            with self._fs.beneath(self._spec.path, path) as entry:
+                return entry is None or self._fs.lstat(entry) is None
+        except NotPlainFileError:
+            return True  # a folder on its way is a link by now: what is behind it is not the job's file
+        except OSError:
+            return False
+
     def _sweep(self) -> int:
-        """Remove the staging folders of jobs that are not being published."""
+        """Remove what is staged for jobs that are not being published, and what no job of ours can have put there."""
         root = os.path.join(self._spec.outbox, STAGING)
         swept = 0
         if self._fs.lstat(root) is None or self._is_link(root):
@@ -116,9 +127,11 @@ class Recovery:
             folder = os.path.join(root, slot)
             for name in self._fs.list_dir(folder) if slot.startswith("slot-") else []:
                 path = os.path.join(folder, name)
-                if self._is_ours(name.partition(".")[0], path):
-                    self._fs.remove_tree(path)
-                    swept += 1
+                # One entry that refuses must not keep the inbox from being served: a decoder may have been taken over.
+                with contextlib.suppress(OSError):
+                    if not _may_be_a_job(name) or self._is_ours(name.partition(".")[0], path):
+                        self._fs.remove_tree(path)
+                        swept += 1
         return swept
 
     def _is_link(self, path: str) -> bool:
@@ -132,6 +145,10 @@ class Recovery:
             return known.identity.inbox == self._spec.name and known.state is not State.PUBLISHING
         status = self._fs.lstat(path)
         return status is not None and time.time() - status.st_mtime > _FOREIGN_STAGING_AGE_S
+
+
+def _may_be_a_job(name: str) -> bool:
+    return name.isascii() and name.partition(".")[0].isalnum()
 
 
 def _nothing(ledger: Ledger) -> None:

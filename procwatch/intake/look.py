@@ -91,6 +91,18 @@ def _peek(root: str, path: str, *, ask_writers: bool) -> Look:
         os.close(descriptor)
 
 
+def has_open_writer(path: str) -> bool | None:
+    """Return whether any process has the regular file open for writing, None where nobody can say."""
+    try:
+        descriptor = os.open(path, READ_FLAGS)
+    except OSError:
+        return None
+    try:
+        return _has_open_writer(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def _has_open_writer(descriptor: int) -> bool | None:
     """Return whether any process has the file open for writing, None where the kernel does not say.
 

@@ -69,7 +69,7 @@ def test_what_is_published_is_durable_before_the_original_is_touched(tmp_path: P
     staged = at("fsync", ".procwatch-staging", last=True)
     renames = [at("renameat2", ".procwatch-staging", f"photo-{name}.jpg") for name in ("web", "thumb")]
     folder = at("fsync", f"<{places.outbox}>")
-    removed = at("renameat2", f"{places.inbox}/photo.jpg", f"{places.archive}/photo.jpg")
+    removed = at("renameat2", f"{places.inbox}/photo.jpg", f"{places.archive}/.procwatch-held-")
     commits = [
         n
         for n, call in enumerate(calls)

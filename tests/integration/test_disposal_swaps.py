@@ -1,8 +1,10 @@
 """Somebody swaps a folder of the inbox for a link between the look at an original and its removal; a real disk."""
 
 import os
+import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -13,7 +15,7 @@ from procwatch.delivery.fsops import RealFs
 from procwatch.dispatch.disposing import Disposer
 from procwatch.dispatch.housekeeping import EMPTY_FOLDER_AGE_S, Housekeeping
 from procwatch.dispatch.journal import Journal
-from procwatch.dispatch.orders import Disposal, DisposeOrder
+from procwatch.dispatch.orders import UNKNOWN_INODE, Disposal, DisposeOrder
 from procwatch.model import Fingerprint, InboxSpec, Original
 from tests.support import images
 from tests.support.canaries import CanaryTree
@@ -155,3 +157,125 @@ def test_retry_writes_nothing_elsewhere(spec: InboxSpec, tmp_path: Path) -> None
     put_back(SwappedOnMove(), failed_file(spec, "album/new.jpg"))
     assert not tree.changes(before)
     assert (tmp_path / "in/aside/new.jpg").exists()
+
+
+class RefillingFs(SwappingFs):
+    """After the look, something else has the original's name, and once that was taken it has it again."""
+
+    def __init__(self, original: Path, plant: Callable[[Path], None]) -> None:
+        super().__init__(original.name, original.parent, original.parent)
+        self._original, self._plant = original, plant
+        self.refilled = False
+
+    def swap(self) -> None:
+        self.swapped = True
+        self._original.rename(self._original.with_name("aside"))
+        self._plant(self._original)
+
+    def rename_noreplace(self, src: str, dst: str) -> None:
+        super().rename_noreplace(src, dst)
+        if self.swapped and not self.refilled:
+            self.refilled = True
+            self._plant(self._original)
+
+
+@pytest.fixture
+def other_disk(tmp_path: Path) -> Iterator[Path]:
+    """Yield a folder on a file system of its own."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "tmpfs", str(folder)], capture_output=True, text=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip(f"cannot mount here: {mounted.stderr.strip()}")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+@pytest.fixture(params=["here", "other disk"])
+def placed(request: pytest.FixtureRequest, spec: InboxSpec, other_disk: Path) -> InboxSpec:
+    """The inbox, with archive and failed folder on its own or on another file system."""
+    if request.param == "here":
+        return spec
+    for name in ("archive", "failed"):
+        (other_disk / name).mkdir()
+    return replace(spec, archive=str(other_disk / "archive"), failed=str(other_disk / "failed"))
+
+
+@pytest.mark.parametrize("disposal", ["archive", "delete", "failed"])
+@pytest.mark.parametrize("plant", ["file", "link", "folder"])
+def test_what_took_the_originals_name_goes_back(
+    disposal: Disposal, plant: str, placed: InboxSpec, tmp_path: Path
+) -> None:
+    """A new picture must not be archived unrendered, and a link must never lie in the archive: others go through it."""
+    plants: dict[str, Callable[[Path], None]] = {
+        "file": Path.touch,
+        "link": lambda path: path.symlink_to(tmp_path),
+        "folder": Path.mkdir,
+    }
+    original = images.write(tmp_path / "in/album/a.jpg", images.jpeg(1))
+    fs = RefillingFs(original, plants[plant])
+    status = original.stat()
+    ears = Ears()
+    disposer = Disposer(
+        spec=placed,
+        fs=fs,
+        journal=cast("Journal", NoJournal()),
+        post=lambda function, *arguments: function(*arguments),
+        results=ears,
+    )
+    order = DisposeOrder(
+        job="00000000000000abcd",
+        path="album/a.jpg",
+        fingerprint=Fingerprint.of(status),
+        ctime_ns=status.st_ctime_ns,
+        sha256=None,
+        disposal=disposal,
+        report={"job": "00000000000000abcd"},
+    )
+    disposer.dispose([order])
+    assert fs.refilled
+    assert [what.result for what in ears.ended] == ["changed"]
+    left = sorted(path.name for path in (tmp_path / "in/album").iterdir())
+    assert left == ["a-2.jpg", "a.jpg", "aside"], "both are still in the inbox, under names that a scan finds"
+    for folder in (placed.archive, placed.failed):
+        assert list(Path(folder).rglob("*")) == []
+
+
+def test_a_copy_never_means_setuid_for_the_daemons_user(tmp_path: Path, other_disk: Path) -> None:
+    """Its owner may not be kept: then the dropper's setuid bit would be worth the daemon's rights."""
+    program = images.write(tmp_path / "program", b"\x7fELF")
+    program.chmod(0o6755)
+    RealFs().move_noreplace(str(program), str(other_disk / "program"))
+    assert (other_disk / "program").stat().st_mode & 0o7777 == 0o755
+
+
+def test_what_was_held_when_the_daemon_died_is_placed_at_the_next_start(
+    spec: InboxSpec, tmp_path: Path
+) -> None:
+    """Also when somebody has dropped a new file of that name since: that is another job."""
+    original = images.write(tmp_path / "archive/.procwatch-held-00000000000000abcd", images.jpeg(1))
+    new = images.write(tmp_path / "in/album/a.jpg", images.jpeg(2))
+    status = original.stat()
+    ears = Ears()
+    disposer = Disposer(
+        spec=spec,
+        fs=RealFs(),
+        journal=cast("Journal", NoJournal()),
+        post=lambda function, *arguments: function(*arguments),
+        results=ears,
+    )
+    order = DisposeOrder(
+        job="00000000000000abcd",
+        path="album/a.jpg",
+        fingerprint=replace(Fingerprint.of(status), device=0, inode=UNKNOWN_INODE),
+        ctime_ns=0,
+        sha256=None,
+        disposal="archive",
+        report={},
+    )
+    disposer.dispose([order])
+    assert [what.original for what in ears.ended] == [Original.ARCHIVED]
+    assert (tmp_path / "archive/album/a.jpg").read_bytes() == images.jpeg(1)
+    assert new.read_bytes() == images.jpeg(2)
