@@ -63,6 +63,18 @@ def open_beneath(root: str, path: str, flags: int = READ_FLAGS) -> int:
         os.close(root_fd)
 
 
+def is_beneath(root: str, path: str) -> bool:
+    """Return whether `path` below `root` is there, whatever it is; a link itself counts.
+
+    Raises OSError where that cannot be told: a folder on the way may not be searched, or is a link (ELOOP).
+    """
+    try:
+        os.close(open_beneath(root, path, PATH_FLAGS))
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
+
+
 def open_source(root: str, path: str) -> int:
     """Return a descriptor for reading the regular file `path` below `root`.
 

@@ -5,6 +5,7 @@ with a daemon running, only what two passes both see counts as a difference.
 """
 
 import contextlib
+import errno
 import os
 import sqlite3
 import time
@@ -18,6 +19,7 @@ from procwatch.dispatch.ledger_queries import LedgerQueries, Record
 from procwatch.dispatch.publishing import STAGING
 from procwatch.dispatch.sizes import own_folders
 from procwatch.dispatch.tree import folders_below, size_of
+from procwatch.fdopen import is_beneath
 from procwatch.intake.filters import NameFilter
 from procwatch.intake.walk import scan
 from procwatch.model import InboxSpec, Original, State
@@ -177,7 +179,12 @@ class _InboxAudit:
                 self._tell("rendition-changed", owned.name, job=owned.job, detail=detail)
 
     def _in_inbox(self, path: str) -> bool:
-        return os.path.lexists(os.path.join(self._spec.path, path))
+        try:
+            return is_beneath(self._spec.path, path)
+        except OSError as error:
+            if error.errno == errno.ELOOP:  # what is behind somebody's link is no original of ours
+                return False
+            raise
 
     # -- from the folders to the ledger -----------------------------------------------------------
 

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from procwatch.delivery.naming import ERROR_SUFFIX, collision_key, error_name
 from procwatch.dispatch.ledger_queries import LedgerQueries, Record
+from procwatch.fdopen import open_source
 from procwatch.model import InboxSpec
 
 _MAX_REPORT_BYTES: Final = 65536
@@ -62,7 +63,7 @@ def _in_failed(absolute: str, spec: InboxSpec, ledger: LedgerQueries | None) -> 
     name = inside
     if not os.path.lexists(os.path.join(spec.failed, error_name(name))):
         name = name.removesuffix(ERROR_SUFFIX)
-    report = read_report(os.path.join(spec.failed, error_name(name)))
+    report = read_report(spec.failed, error_name(name))
     record = ledger.record(report["job"]) if ledger is not None and "job" in report else None
     if record is None and ledger is not None:
         record = ledger.moved_to(os.path.join(spec.failed, name))
@@ -70,10 +71,13 @@ def _in_failed(absolute: str, spec: InboxSpec, ledger: LedgerQueries | None) -> 
     return Meant(spec=spec, path=path, record=record)
 
 
-def read_report(path: str) -> dict[str, Any]:
-    """Return what an error file says of its file, as far as it is what procwatch wrote: text fields only."""
+def read_report(failed: str, name: str) -> dict[str, Any]:
+    """Return what an error file says of its file, as far as it is what procwatch wrote: text fields only.
+
+    Others may write the failed folder: a pipe in the place of an error file is not waited for, a link not followed.
+    """
     try:
-        with open(path, "rb") as file:
+        with open(open_source(failed, name), "rb") as file:
             content = json.loads(file.read(_MAX_REPORT_BYTES))
     except (OSError, ValueError, RecursionError):
         return {}

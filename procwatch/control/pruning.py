@@ -1,6 +1,7 @@
 """Outputs of kept originals that somebody deleted: found on request, removed only when asked."""
 
 import contextlib
+import errno
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -9,7 +10,9 @@ from procwatch.delivery.fsops import FsOps
 from procwatch.dispatch.journal import Journal
 from procwatch.dispatch.ledger import Known, Ledger, LedgerReader
 from procwatch.errors import UsageError
+from procwatch.fdopen import is_beneath
 from procwatch.model import InboxSpec, Original
+from procwatch.observe.console import safe_text
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -24,10 +27,9 @@ def orphans(ledger: LedgerReader, spec: InboxSpec, *, even_if_empty: bool = Fals
     """Return what would be pruned of an inbox.
 
     Raises UsageError when the inbox is not there, or is empty although originals should be in it: that is far more
-    often a mount that is missing than a wish to lose every output.
+    often a mount that is missing than a wish to lose every output. So it does where an original cannot be seen.
     """
-    kept = ledger.kept(spec.name)
-    gone = [known for known in kept if not os.path.lexists(os.path.join(spec.path, known.identity.path))]
+    gone = [known for known in ledger.kept(spec.name) if _is_gone(spec, known.identity.path)]
     if not gone:
         return []
     try:
@@ -45,12 +47,24 @@ def orphans(ledger: LedgerReader, spec: InboxSpec, *, even_if_empty: bool = Fals
     ]
 
 
+def _is_gone(spec: InboxSpec, path: str) -> bool:
+    try:
+        return not is_beneath(spec.path, path)
+    except OSError as error:
+        link = error.errno == errno.ELOOP
+        reason = "a folder on the way is a symbolic link" if link else error.strerror
+        raise UsageError(
+            f"inbox {spec.name}: {safe_text(path)} may be there or not: {reason}",
+            hint="nothing was removed; let the user of procwatch search that folder, or move what is in the way",
+        ) from None
+
+
 def prune(journal: Journal, fs: FsOps, found: list[Orphan]) -> int:
     """Remove the outputs, then forget them; return how many files are gone. Not on the loop: it waits for disks."""
     removed = 0
     for orphan in found:
         for outbox, _, name in orphan.outputs:
-            with contextlib.suppress(FileNotFoundError):
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError):
                 fs.unlink(os.path.join(outbox, name))
                 removed += 1
         journal.call(_forgetting(orphan))

@@ -40,7 +40,7 @@ def failed_files(spec: InboxSpec, below: str = "") -> Iterator[FailedFile]:
 
 def failed_file(spec: InboxSpec, name: str) -> FailedFile:
     """Return what the error file beside `name` says of it; without one it goes back under its own name."""
-    report = read_report(os.path.join(spec.failed, error_name(name)))
+    report = read_report(spec.failed, error_name(name))
     path = report.get("path", "")
     ours = report.get("inbox") == spec.name and path and safe_relative(path) == path
     return FailedFile(
@@ -66,10 +66,14 @@ def put_back(fs: FsOps, file: FailedFile) -> None:
 
 def remove_report(fs: FsOps, spec: InboxSpec, name: str, job: str | None) -> None:
     """Remove the error file, unless it is about another job by now: the file may have failed again already."""
-    report = os.path.join(spec.failed, error_name(name))
-    if read_report(report).get("job") == job:
-        fs.unlink(report, missing_ok=True)
-        fs.fsync_dir(os.path.dirname(report))
+    report = error_name(name)
+    if read_report(spec.failed, report).get("job") != job:
+        return
+    # Where somebody removed its folder or put a link there, there is nothing of ours to remove.
+    with contextlib.suppress(NotPlainFileError), fs.beneath(spec.failed, report) as there:
+        if there is not None:
+            fs.unlink(there, missing_ok=True)
+            fs.fsync_dir(os.path.dirname(there))
 
 
 def _make_folder(fs: FsOps, spec: InboxSpec, folder: str) -> None:

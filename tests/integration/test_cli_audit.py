@@ -308,3 +308,11 @@ def test_a_folder_that_never_ran_has_only_waiting_files(
     assert cli.main(["audit", str(tmp_path)]) == 0
     assert "note: waiting, 1" in capsys.readouterr().out
     assert not (tmp_path / ".procwatch").exists()
+
+
+def test_an_original_is_not_looked_for_behind_a_link(site: Site, tmp_path: Path) -> None:
+    """What somebody's link leads to is not what was kept."""
+    site.kept("album/a.jpg")
+    (site.root / "inbox/album").rename(tmp_path / "elsewhere")
+    (site.root / "inbox/album").symlink_to(tmp_path / "elsewhere")
+    assert ("original-removed", "album/a.jpg") in [*kinds(site), *notes(site)]

@@ -133,6 +133,35 @@ def test_a_damaged_error_file_is_no_obstacle(content: str, site: Site) -> None:
     assert names(site.root / "inbox") == ["a.jpg"]
 
 
+@pytest.mark.parametrize("command", ["retry", "explain"])
+def test_a_pipe_in_the_place_of_an_error_file_is_not_waited_for(command: str, site: Site) -> None:
+    report = site.root / "failed/a.jpg.error.json"
+    report.unlink()
+    os.mkfifo(report)
+    assert cli.main([command, str(site.root / "failed/a.jpg")]) == 0
+    if command == "retry":
+        assert names(site.root / "inbox") == ["a.jpg"]
+
+
+def test_an_error_file_that_is_a_link_is_not_read(site: Site, tmp_path: Path) -> None:
+    report = site.root / "failed/a.jpg.error.json"
+    report.rename(tmp_path / "elsewhere.json")
+    report.symlink_to(tmp_path / "elsewhere.json")
+    file = retrying.failed_file(site.spec, "a.jpg")
+    assert (file.job, file.error) == (None, None)
+
+
+def test_an_error_file_behind_a_link_is_neither_read_nor_removed(site: Site, tmp_path: Path) -> None:
+    (site.root / "failed/deep").rename(tmp_path / "elsewhere")
+    (site.root / "failed/deep").symlink_to(tmp_path / "elsewhere")
+    file = retrying.failed_file(site.spec, "deep/er/c.jpg")
+    assert (file.job, file.error) == (None, None)
+    report = json.loads((tmp_path / "elsewhere/er/c.jpg.error.json").read_text())
+    for job in (None, report["job"]):
+        retrying.remove_report(RealFs(), site.spec, "deep/er/c.jpg", job)
+    assert (tmp_path / "elsewhere/er/c.jpg.error.json").exists()
+
+
 def test_a_new_error_file_of_a_file_that_failed_again_at_once_stays(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
