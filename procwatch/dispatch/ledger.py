@@ -161,6 +161,14 @@ class LedgerReader:
         row = self._db.execute(query, (os.fsencode(outbox), os.fsencode(key))).fetchone()
         return None if row is None else (row[0], os.fsdecode(row[1]))
 
+    def owners(self, names: Iterable[tuple[str, str]]) -> dict[tuple[str, str], tuple[str, str] | None]:
+        """Return what owner() does for each (outbox, key), all as of one moment: one look at the file's locks."""
+        self._db.execute("BEGIN")
+        try:
+            return {(outbox, key): self.owner(outbox, key) for outbox, key in names}
+        finally:
+            self._db.execute("ROLLBACK")
+
     def obsolete(self, job: str) -> list[tuple[str, str]]:
         """Return (outbox, name) of renditions that the job's new ones replace under other names."""
         query = "SELECT outbox, name FROM names WHERE obsolete_by = ?"

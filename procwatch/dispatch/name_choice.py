@@ -5,6 +5,7 @@ Who owns a name stands in the ledger; a name that it does not know belongs to wh
 
 import os
 import stat
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Final
 
@@ -29,9 +30,20 @@ class NameChooser:
         self._fs = fs
         self._reader = reader
         self._claimed: dict[tuple[str, str], str] = {}
+        self._owners: dict[tuple[str, str], tuple[str, str] | None] = {}
+        self._folders: set[tuple[str, str]] = set()  # that no file bars, and no owner
 
-    def begin_batch(self) -> None:
+    def begin_batch(self, wished: Iterable[str]) -> None:
+        """Forget the last batch, and ask the ledger once for all names that this one wishes for."""
         self._claimed.clear()
+        self._folders.clear()
+        keys = {collision_key(part) for name in wished for part in _with_folders(name)}
+        self._owners = self._reader.owners((self._spec.outbox, key) for key in keys) if keys else {}
+
+    def forget_owners(self) -> None:
+        """Somebody else has taken a name in the ledger since: ask again."""
+        self._owners.clear()
+        self._folders.clear()
 
     def lose(self, rendition: Rendition) -> None:
         """Somebody took the rendition's name after it was chosen: else it would pass for our own."""
@@ -44,9 +56,11 @@ class NameChooser:
         for name in alternatives(clear, token):
             key = collision_key(name)
             claim = f"{order.job}/{rendition.output}"
-            holder = self._holder(rendition.outbox, name, key, claim)
+            status = self._fs.lstat(os.path.join(rendition.outbox, name))
+            holder = self._holder(rendition.outbox, key, claim, exists=status is not None)
             usable = holder in (None, order.path) or mode == "overwrite"
-            if usable and not self._is_folder(rendition.outbox, name):
+            # No file replaces a folder, not even where its owner or on_conflict would.
+            if usable and not (status is not None and stat.S_ISDIR(status.st_mode)):
                 self._claimed[rendition.outbox, key] = claim
                 return replace(rendition, name=name, key=key, replace=holder is not None)
             if mode == "fail":
@@ -56,20 +70,32 @@ class NameChooser:
     def _is_file(self, outbox: str, name: str) -> bool:
         """Whether the name is, or is about to be, that of an output or of somebody's file, and so of no folder."""
         key = collision_key(name)
-        if (outbox, key) in self._claimed or self._reader.owner(outbox, key) is not None:
+        if (outbox, key) in self._claimed:
             return True
-        return bars_folder(self._fs, os.path.join(outbox, name))
+        if (outbox, name) in self._folders:
+            return False
+        if self._owner(outbox, key) is not None or bars_folder(self._fs, os.path.join(outbox, name)):
+            return True
+        self._folders.add((outbox, name))
+        return False
 
-    def _is_folder(self, outbox: str, name: str) -> bool:
-        """Whether a folder has the name: no file replaces one, not even where its owner or on_conflict would."""
-        status = self._fs.lstat(os.path.join(outbox, name))
-        return status is not None and stat.S_ISDIR(status.st_mode)
+    def _owner(self, outbox: str, key: str) -> tuple[str, str] | None:
+        if (outbox, key) in self._owners:
+            return self._owners[outbox, key]
+        return self._reader.owner(outbox, key)
 
-    def _holder(self, outbox: str, name: str, key: str, claim: str) -> str | None:
+    def _holder(self, outbox: str, key: str, claim: str, *, exists: bool) -> str | None:
         """Return who holds the name: a source path of this inbox, _SOMEBODY for anybody else, None when it is free."""
         if self._claimed.get((outbox, key), claim) != claim:
             return _SOMEBODY
-        owner = self._reader.owner(outbox, key)
+        owner = self._owner(outbox, key)
         if owner is not None:
             return owner[1] if owner[0] == self._spec.name else _SOMEBODY
-        return None if self._fs.lstat(os.path.join(outbox, name)) is None else _SOMEBODY
+        return _SOMEBODY if exists else None
+
+
+def _with_folders(name: str) -> Iterator[str]:
+    """Yield the name and the folders above it."""
+    while name:
+        yield name
+        name = name.rpartition("/")[0]

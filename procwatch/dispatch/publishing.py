@@ -68,10 +68,13 @@ class Publisher:
         self._post = post
         self._results = results
         self._names = NameChooser(spec, fs, reader)
+        self._wished: dict[str, dict[str, str]] = {}  # job → output → name
 
     def publish(self, orders: Iterable[PublishOrder]) -> None:
         """Publish the batch with one commit for all intents and one for all that is done."""
-        self._names.begin_batch()
+        orders = list(orders)
+        self._wished = {order.job: _wishes(order) for order in orders}
+        self._names.begin_batch(name for names in self._wished.values() for name in names.values())
         planned = [plan for order in orders if (plan := self._plan(order)) is not None]
         intended = self._commit_intents(planned)
         placed = [plan for plan in intended if self._place(plan)]
@@ -141,7 +144,7 @@ class Publisher:
 
     def _choose_names(self, order: PublishOrder) -> list[Rendition]:
         self._check_answer(order)
-        wished = plan_names(order.path, order.rendered.renditions, order.templates, order.recipe)
+        wished = self._wished[order.job]
         chosen = []
         for staged in order.rendered.renditions:
             path = os.path.join(order.staging, staged.file)
@@ -200,6 +203,7 @@ class Publisher:
                 plan.replaces = ticket.result()
                 intended.append(plan)
             except NameTakenError:  # another inbox with the same outbox was faster: choose again
+                self._names.forget_owners()
                 again = self._plan(plan.order)
                 intended += self._commit_intents([again]) if again is not None else []
             except Exception as error:  # noqa: BLE001 (the ledger's disk is full or gone)
@@ -309,6 +313,14 @@ class Publisher:
 
     def _tell(self, order: PublishOrder, code: str, reason: str) -> None:
         self._post(self._results.unpublished, order.job, code, reason)
+
+
+def _wishes(order: PublishOrder) -> dict[str, str]:
+    """Return output → the name that its template makes; empty for an answer that is refused later anyway."""
+    try:
+        return plan_names(order.path, order.rendered.renditions, order.templates, order.recipe)
+    except (KeyError, ValueError):
+        return {}
 
 
 def _intent(plan: _Plan, spec: InboxSpec) -> Callable[[Ledger], bool]:
