@@ -21,6 +21,7 @@ from typing import Any, Protocol
 from procwatch.model import RenderFailed, RenderResult, RenderTask
 from procwatch.pool.breaker import Breaker
 from procwatch.pool.ports import Death, Post, Report, Running, SlotView, WorkerEntry
+from procwatch.pool.results import BadAnswerError, read_result
 from procwatch.pool.slot import DEATH_S, Worker, ask_canary, prepare_forkserver, start_worker
 
 #: How often idle workers are asked whether they live; a death between two jobs is found at the latest then.
@@ -30,6 +31,8 @@ _RESTART_DELAY_S = 0.5
 _RESTART_DELAY_MAX_S = 30.0
 #: The canary image takes milliseconds; only a machine in trouble, or a broken installation, comes near this.
 _CANARY_TIMEOUT_S = 30.0
+#: Threads that start or end a worker give up within seconds; one that does not is left behind, as a daemon.
+_STOP_S = 15.0
 #: Rust and C++ libraries abort where Python raises MemoryError. An abort of a job that was expected to need more than
 #: this part of its grant is taken for that.
 _NEAR_THE_LIMIT = 0.5
@@ -205,8 +208,9 @@ class ProcessWorkerPool:
     def stop(self) -> None:
         """Kill every worker, busy or not, and wait until none is left that can die. A pending future ends as stopped."""
         self._give_up.set()
+        patience_s = time.monotonic() + _STOP_S
         for thread in list(self._threads):
-            thread.join()
+            thread.join(max(patience_s - time.monotonic(), 0.0))
         workers = {slot.worker for slot in self._slots if slot.worker is not None} | self._born
         self._born.clear()
         for worker in workers:
@@ -238,13 +242,17 @@ class ProcessWorkerPool:
         worker.kill("timeout")
         return now_s + _IDLE_CHECK_S
 
-    def _finished(self, slot: _Slot, worker: Worker, inner: "Future[tuple[Any, int]]") -> None:
+    def _finished(self, slot: _Slot, worker: Worker, inner: "Future[bytes]") -> None:
         if slot.worker is not worker:
             return  # the pool was stopped; the future has its answer
         if inner.exception() is not None:
             self._lost(slot, worker)
             return
-        result, rss_bytes = inner.result()
+        try:
+            result, rss_bytes = read_result(inner.result())
+        except BadAnswerError:  # as good as dead
+            self._lost(slot, worker)
+            return
         report = self._report(slot, worker, result=result)
         worker.release(rss_bytes)
         self._renew_if_stale(worker, result)

@@ -40,7 +40,7 @@ def no_preparation(slot: int) -> None:
 class WorkerEntry:
     """The functions that a worker process offers; the pool knows nothing else of what it runs."""
 
-    start: Callable[..., None]  # (claim array, pipe to the daemon, slot, *start_args)
+    start: Callable[..., None]  # (claim, pipe to the daemon, slot, *start_args)
     hello: Callable[[], tuple[int, dict[str, str]]]
     run: Callable[[int, RenderTask], tuple[RenderResult, int]]
     canary: Callable[[], str]  # renders a built-in image; returns what is wrong, or an empty text

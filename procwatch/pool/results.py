@@ -1,28 +1,26 @@
-"""What a worker answers, read as if an enemy had written it: data of a known shape, and no pickle that acts.
+"""What a worker answers, read as if an enemy had written it: bytes first, checked by whoever asked.
 
-A ProcessPoolExecutor unpickles every answer in the daemon, and unpickling calls whatever the bytes name: a decoder that
-was taken over would own the daemon by its first answer. The executor asks its context for the queue of results, so
-this room gives it one whose reader makes nothing but inert stand-ins, checks them, and builds the values itself.
-What does not fit breaks the executor, exactly as a dead worker does.
+A ProcessPoolExecutor unpickles every answer in the daemon, and unpickling calls whatever the bytes name; even without
+that, C code recurses and allocates as they say. The executor asks its context for the queue of results, so this room
+gives it one that takes a number and some bytes and leaves them closed. The asker reads the JSON in them by what it
+asked for, field by field. What does not fit is a dead worker.
 """
 
-import io
+import json
 import os
-import pickle
 import re
 from collections.abc import Mapping
-from multiprocessing.connection import Connection
-from multiprocessing.context import BaseContext
-from multiprocessing.queues import SimpleQueue
+from multiprocessing.connection import Connection, Pipe
 from types import SimpleNamespace
 from typing import Any, Final
 
+from procwatch.answering import NUMBER_BYTES, Sender
 from procwatch.errors import ERROR_CODES
 from procwatch.model import Rendered, RenderFailed, RenderResult, Staged
 
-#: An answer has some hundred bytes, with a long reason some thousand.
-MAX_ANSWER_BYTES: Final = 1024**2
-_MAX_TEXT: Final = 2000
+#: An answer has some hundred bytes, about 130 for each output.
+MAX_ANSWER_BYTES: Final = 256 * 1024
+_MAX_TEXT: Final = 1000
 _MAX_NUMBER: Final = 2**63 - 1  # of SQLite
 #: What a worker may say of a job without costing it anything: see model.RenderFailed.
 _UNCHARGED: Final = frozenset({"changed", "vanished", "environment", "deferred", "sandbox-stale"})
@@ -30,118 +28,100 @@ _STAGED_FILE: Final = re.compile(r"[0-9]{1,4}\.[a-z0-9]{1,8}")
 _EXT: Final = re.compile(r"[a-z0-9]{1,8}")
 _BYTES: Final = re.compile(r"[0-9]{1,18}")  # the reason of "deferred" is a number of bytes
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
-_RESULT_ITEM: Final = ("concurrent.futures.process", "_ResultItem")
-_MODEL: Final = {("procwatch.model", name) for name in ("Rendered", "RenderFailed", "Staged")}
 
 
-class BadAnswerError(pickle.UnpicklingError):
+class BadAnswerError(Exception):
     """A worker's answer is not of the shape that a worker of ours sends."""
 
 
-class CheckedQueue(SimpleQueue[Any]):
-    """The queue of results of one executor; in the worker it is an ordinary SimpleQueue."""
+class CheckedQueue:
+    """The queue of results of one executor; the worker gets an answering.Sender in its place."""
 
-    def __init__(self, *, ctx: BaseContext) -> None:
-        super().__init__(ctx=ctx)
-        plain: Connection = self._reader  # type: ignore[has-type]
-        self._reader = CheckedConnection(os.dup(plain.fileno()), writable=False)
-        self._poll = self._reader.poll
-        plain.close()
+    def __init__(self) -> None:
+        reader, self._writer = Pipe(duplex=False)
+        # The name that the executor's manager thread knows; see systemd/SECURITY.md.
+        self._reader = CheckedConnection(os.dup(reader.fileno()), writable=False)
+        reader.close()
+
+    def expect(self) -> None:
+        """One more answer may come. Called before its question is asked."""
+        self._reader.expected += 1
+
+    def close_writer(self) -> None:
+        """The worker has its end: with ours closed, its death ends a message that it left half written."""
+        self._writer.close()
+
+    def close(self) -> None:
+        self._reader.close()
+        self._writer.close()
 
     def __reduce__(self) -> Any:
-        """Give the worker the end that it writes to, and nothing to read from."""
-        state: Any = self.__getstate__()
-        _, writer, reading, writing = state
-        return object.__new__, (SimpleQueue,), (writer, writer, reading, writing)
+        return Sender, (self._writer,)
 
 
 class CheckedConnection(Connection):
     """The daemon's end of that queue: recv() is what the executor's manager thread calls."""
 
+    expected = 0  # answers
+    _received = 0
+
     def recv(self) -> Any:
-        return read_answer(self.recv_bytes(MAX_ANSWER_BYTES))
+        """Return the executor's result item, with an answer that is still to be read. Raises BadAnswerError, OSError.
+
+        A message that nobody asked for is refused, as are the two by which a worker takes leave: ours never do, and
+        a false one ends the executor's manager thread, so that no death would ever be noticed again.
+        """
+        data = self.recv_bytes(MAX_ANSWER_BYTES)
+        number = int.from_bytes(data[:NUMBER_BYTES], "big")
+        if len(data) < NUMBER_BYTES or number != self._received or number >= self.expected:
+            raise BadAnswerError("a message that nobody asked for")
+        self._received += 1
+        return SimpleNamespace(work_id=number, exception=None, result=data[NUMBER_BYTES:], exit_pid=None)
 
 
-def read_answer(data: bytes) -> Any:
-    """Return the executor's result item in `data`. Raises BadAnswerError.
+def read_text(data: bytes) -> str:
+    """Return what a canary said. Raises BadAnswerError, as all that follow."""
+    return _text(_json(data))
 
-    The two messages by which a worker takes leave are refused too: ours never do, and a false one ends the
-    executor's manager thread, so that no death would ever be noticed again.
-    """
-    reader = _Reader(data)
+
+def read_hello(data: bytes) -> tuple[int, Mapping[str, str]]:
+    """Return the pid and the notes of a handshake."""
+    pid, notes = _two(_json(data))
+    return _number(pid), _texts(notes)
+
+
+def read_result(data: bytes) -> tuple[RenderResult, int]:
+    """Return what became of a task, and the resident memory in bytes."""
+    result, rss_bytes = _two(_json(data))
+    return _render_result(result), _number(rss_bytes)
+
+
+def _json(data: bytes) -> Any:
     try:
-        item = reader.load()
-    except BadAnswerError:
-        raise
-    except Exception as error:  # noqa: BLE001 (a pickle can raise anything)
+        return json.loads(data.decode("ascii"))
+    except (ValueError, RecursionError) as error:
         raise BadAnswerError(f"not an answer: {type(error).__name__}") from None
-    state = reader.state_of(item, _RESULT_ITEM)
-    if type(state) is not dict or state.get("exception") is not None or state.get("exit_pid") is not None:
-        raise BadAnswerError(
-            "the worker's function raised, or the worker leaves; those of procwatch never do"
-        )
-    return SimpleNamespace(
-        work_id=_number(state.get("work_id")),
-        exception=None,
-        result=_answer(reader, state.get("result")),
-        exit_pid=None,
-    )
 
 
-class _StandIn:
-    """Holds what a pickle says of an object, and does nothing with it."""
-
-    state: Any = None
-
-    def __setstate__(self, state: Any) -> None:
-        object.__setattr__(self, "state", state)
-
-
-class _Reader(pickle.Unpickler):
-    """Knows four classes by name, and makes of each a stand-in of its own, of which nothing outlives the answer."""
-
-    def __init__(self, data: bytes) -> None:
-        super().__init__(io.BytesIO(data))
-        self._classes: dict[tuple[str, str], type[_StandIn]] = {}
-
-    def find_class(self, module: str, name: str, /) -> Any:
-        key = (module, name)
-        if key != _RESULT_ITEM and key not in _MODEL:
-            raise BadAnswerError(f"an answer names {module[:100]!a}.{name[:100]!a}")
-        return self._classes.setdefault(key, type(name, (_StandIn,), {}))
-
-    def state_of(self, value: Any, key: tuple[str, str]) -> Any:
-        """Return what the pickle said of an object of this class."""
-        if key not in self._classes or type(value) is not self._classes[key]:
-            raise BadAnswerError(f"expected a {key[1]}, not {type(value).__name__[:100]!a}")
-        return value.state
-
-
-def _answer(reader: _Reader, value: Any) -> Any:
-    """Check what one of the worker's functions returned: a text, (pid, notes), or (result, bytes in use)."""
-    if isinstance(value, str):
-        return _text(value)
-    if type(value) is not tuple or len(value) != 2:  # noqa: PLR2004
+def _two(value: Any) -> list[Any]:
+    if type(value) is not list or len(value) != 2:  # noqa: PLR2004
         raise BadAnswerError("an answer of another shape")
-    first, second = value
-    if type(first) is int:
-        return _number(first), _texts(second)
-    return _render_result(reader, first), _number(second)
+    return value
 
 
-def _render_result(reader: _Reader, value: Any) -> RenderResult:
-    if type(value).__name__ == "RenderFailed":
-        code, reason = _fields(reader, value, RenderFailed)
-        if code not in ERROR_CODES and code not in _UNCHARGED:
+def _render_result(value: Any) -> RenderResult:
+    if type(value) is dict and "RenderFailed" in value:
+        code, reason = _fields(value, RenderFailed)
+        if type(code) is not str or (code not in ERROR_CODES and code not in _UNCHARGED):
             raise BadAnswerError("a failure with a code that does not exist")
         if code == "deferred":
             _matching(_BYTES, reason)
         return RenderFailed(code=code, reason=_text(reason))
-    renditions, width, height, format_name, frames, sha256, notes = _fields(reader, value, Rendered)
-    if type(renditions) is not tuple:
-        raise BadAnswerError("renditions are a tuple")
+    renditions, width, height, format_name, frames, sha256, notes = _fields(value, Rendered)
+    if type(renditions) is not list:
+        raise BadAnswerError("renditions are a list")
     return Rendered(
-        renditions=tuple(_staged(reader, staged) for staged in renditions),
+        renditions=tuple(map(_staged, renditions)),
         width=_number(width),
         height=_number(height),
         format=_text(format_name),
@@ -151,8 +131,8 @@ def _render_result(reader: _Reader, value: Any) -> RenderResult:
     )
 
 
-def _staged(reader: _Reader, value: Any) -> Staged:
-    output, file, ext, width, height, size, inode = _fields(reader, value, Staged)
+def _staged(value: Any) -> Staged:
+    output, file, ext, width, height, size, inode = _fields(value, Staged)
     return Staged(
         output=_text(output),
         file=_matching(_STAGED_FILE, file),  # a bare name: the daemon moves what it names
@@ -164,12 +144,13 @@ def _staged(reader: _Reader, value: Any) -> Staged:
     )
 
 
-def _fields(reader: _Reader, value: Any, wanted: type[Any]) -> list[Any]:
-    """Return the fields of a dataclass with slots, in their order, as dataclasses pickle them."""
-    state = reader.state_of(value, ("procwatch.model", wanted.__name__))
-    if type(state) is not list or len(state) != len(wanted.__dataclass_fields__):
-        raise BadAnswerError(f"a {wanted.__name__} with other fields")
-    return state
+def _fields(value: Any, wanted: type[Any]) -> list[Any]:
+    """Return the fields of a dataclass, in their order, as answering.encode writes them."""
+    state = value.get(wanted.__name__) if type(value) is dict and len(value) == 1 else None
+    names = wanted.__dataclass_fields__
+    if type(state) is not dict or state.keys() != names.keys():
+        raise BadAnswerError(f"not a {wanted.__name__}, or with other fields")
+    return [state[name] for name in names]
 
 
 def _number(value: Any) -> int:

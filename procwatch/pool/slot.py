@@ -13,18 +13,20 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, wait
-from ctypes import Array, c_double
 from dataclasses import dataclass, field
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext, ForkServerProcess
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, cast
 
-from procwatch.model import RenderResult, RenderTask
+from procwatch.claim import PRESSURE, STARTED, Claim
+from procwatch.model import RenderTask
 from procwatch.pool.exits import UNREAD, exit_text, is_over, parent_of
+from procwatch.pool.locks import OwnLock, Unbounded
 from procwatch.pool.ports import WorkerEntry
-from procwatch.pool.results import CheckedQueue
+from procwatch.pool.results import CheckedQueue, read_hello, read_text
 
 #: A cold start of the forkserver with Pillow preloaded took 0.2 s; a machine that swaps may need far longer.
 HANDSHAKE_TIMEOUT_S: Final = 60.0
@@ -36,10 +38,8 @@ DEATH_S: Final = 3.0
 _FORKSERVER_GRACE_MS: Final = 200
 #: Real slots count from 1.
 CANARY_SLOT: Final = 0
-#: Doubles that daemon and worker share: see worker.entry.
-CLAIM_CELLS: Final = 3
-_CLAIM_STARTED: Final = 0
-_CLAIM_PRESSURE: Final = 2
+#: The threads of an executor end within milliseconds of its process. One that does not is left behind, as a daemon.
+_JOIN_S: Final = 5.0
 
 
 class GiveUp(Protocol):
@@ -53,11 +53,15 @@ class WorkerStartError(Exception):
 
 
 class SlotContext(ForkServerContext):
-    """The forkserver start method, for one executor; remembers its process, so that its exit code can be read."""
+    """The forkserver start method, for one executor: knows its process, its answers, and shares no lock with a worker.
+
+    A lock that both sides have is one that a worker can keep, and every thread of the daemon that wants it with it.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.started: list[ForkServerProcess] = []
+        self.answers = CheckedQueue()
 
     def Process(self, *arguments: Any, **options: Any) -> ForkServerProcess:  # type: ignore[override]  # noqa: N802
         """Make a process as the executor asks for it (a context's public name for its kind of process)."""
@@ -65,9 +69,24 @@ class SlotContext(ForkServerContext):
         self.started.append(process)
         return process
 
-    def SimpleQueue(self) -> CheckedQueue:  # noqa: N802
-        """Make the queue of results as the executor asks for it: one that does not believe what it reads."""
-        return CheckedQueue(ctx=self)
+    def SimpleQueue(self) -> CheckedQueue:  # type: ignore[override]  # noqa: N802
+        """Return the queue of results as the executor asks for it: one that does not believe what it reads."""
+        return self.answers
+
+    def Lock(self) -> OwnLock:  # type: ignore[override]  # noqa: N802
+        """Make a lock of the queue of calls."""
+        return OwnLock()
+
+    def BoundedSemaphore(self, value: int = 1) -> Unbounded:  # type: ignore[override]  # noqa: N802
+        """Make what counts the calls in that queue: there is one at a time, and nothing to count."""
+        return Unbounded()
+
+    def ask(
+        self, executor: ProcessPoolExecutor, function: Callable[..., Any], *arguments: Any
+    ) -> "Future[bytes]":
+        """Have the worker call it; its answer comes closed, to be read by what was asked (pool.results)."""
+        self.answers.expect()
+        return cast("Future[bytes]", executor.submit(function, *arguments))
 
 
 @dataclass(kw_only=True, slots=True, eq=False)
@@ -79,10 +98,10 @@ class Worker:
     pidfd: int
     notes: dict[str, str]
     start_s: float  # how long the start took
-    _claim: "Array[c_double]"
+    _context: SlotContext
+    _claim: Claim
     _lifeline: Connection  # our end: the kernel kills the worker when it closes
     _forkserver_pidfd: int
-    _process: ForkServerProcess
     generation: int = 0  # of the pool's workers: an older one is replaced as soon as it is idle
     _sequence: int = 0
     jobs: int = 0
@@ -96,13 +115,15 @@ class Worker:
     is_orphan: bool = False  # lost because the forkserver died, whatever this worker was doing
     _closed: bool = field(default=False)
 
-    def submit(
-        self, entry: WorkerEntry, task: RenderTask, now_s: float
-    ) -> "Future[tuple[RenderResult, int]]":
-        """Start the task. Raises BrokenProcessPool when the worker died while it was idle."""
+    def submit(self, entry: WorkerEntry, task: RenderTask, now_s: float) -> "Future[bytes]":
+        """Start the task; results.read_result reads the answer. Raises BrokenProcessPool when the worker died idle."""
         self._sequence += 1
         self.task, self.busy_since_s = task, now_s
-        return self.executor.submit(entry.run, self._sequence, task)
+        return self._context.ask(self.executor, entry.run, self._sequence, task)
+
+    def ask_canary(self, entry: WorkerEntry, timeout_s: float) -> str:
+        """Have it render the canary image. Raises whatever comes of it."""
+        return read_text(self._context.ask(self.executor, entry.canary).result(timeout_s))
 
     def release(self, rss_bytes: int) -> None:
         """Note that the task is over and the worker lives."""
@@ -114,12 +135,12 @@ class Worker:
     @property
     def started_task(self) -> bool:
         """Whether the current task had begun, as the worker itself noted it in shared memory."""
-        return self._claim[_CLAIM_STARTED] == self._sequence
+        return self._claim[STARTED] == self._sequence
 
     @property
     def pressure(self) -> float:
         """How much of its grant the current task was expected to need; 0 where that is not known."""
-        return float(self._claim[_CLAIM_PRESSURE])
+        return self._claim[PRESSURE]
 
     def is_dead(self) -> bool:
         """Whether the process has ended."""
@@ -134,7 +155,7 @@ class Worker:
             signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
 
     def close(self, wait_s: float = DEATH_S) -> str:
-        """End the executor and return how the process ended: "SIGKILL", "exit 1", "unknown". Blocks for its join.
+        """End the executor and return how the process ended: "SIGKILL", "exit 1", "unknown". Blocks, for seconds at most.
 
         A process that a dead file system keeps from dying is left to the kernel after `wait_s`, its executor to itself.
         """
@@ -143,8 +164,8 @@ class Worker:
         self._closed = True
         self._lifeline.close()  # whatever still runs is killed by the kernel now
         dies = is_over(self.pidfd, wait_ms=int(wait_s * 1000))
-        self.executor.shutdown(wait=dies)
-        code = self._process.exitcode if dies else UNREAD
+        end_executor(self.executor, _JOIN_S if dies else 0.0)
+        code = self._context.started[0].exitcode if dies else UNREAD
         text = exit_text(self.pidfd, code)
         # A dying forkserver closes its pipes, which breaks the executors, a moment before it is dead.
         self.is_orphan = code == UNREAD and is_over(self._forkserver_pidfd, wait_ms=_FORKSERVER_GRACE_MS)
@@ -159,16 +180,17 @@ def start_worker(entry: WorkerEntry, slot: int, give_up: GiveUp) -> Worker:
     _prepare(entry, slot, give_up)
     context = SlotContext()
     theirs, ours = context.Pipe(duplex=False)
-    claim: Array[c_double] = context.RawArray("d", CLAIM_CELLS)
+    claim = Claim()
     executor = ProcessPoolExecutor(
         1, mp_context=context, initializer=entry.start, initargs=(claim, theirs, slot, *entry.start_args)
     )
     with contextlib.ExitStack() as undo:
         undo.callback(_abandon, executor, context, ours)
         try:
-            pid, notes = _shake_hands(executor, entry, give_up)
+            pid, notes = _shake_hands(executor, context, entry, give_up)
         finally:
             theirs.close()
+            claim.close_descriptor()
         if "error" in notes:  # it would fail every file, or run without its limits
             raise WorkerStartError(notes["error"])
         pidfd = os.pidfd_open(pid)
@@ -179,12 +201,12 @@ def start_worker(entry: WorkerEntry, slot: int, give_up: GiveUp) -> Worker:
         executor=executor,
         pid=pid,
         pidfd=pidfd,
-        notes=notes,
+        notes=dict(notes),
         start_s=time.monotonic() - began_s,
+        _context=context,
         _claim=claim,
         _lifeline=ours,
         _forkserver_pidfd=forkserver_pidfd,
-        _process=context.started[0],
     )
 
 
@@ -195,7 +217,7 @@ def ask_canary(entry: WorkerEntry, timeout_s: float, give_up: GiveUp) -> str:
     except Exception as error:  # noqa: BLE001 (whatever kept it from starting is the answer)
         return f"no worker started: {type(error).__name__}: {error}"
     try:
-        return worker.executor.submit(entry.canary).result(timeout_s)
+        return worker.ask_canary(entry, timeout_s)
     except TimeoutError:
         return f"the canary image took longer than {timeout_s:g} s"
     except Exception:  # noqa: BLE001 (its death is the answer)
@@ -232,15 +254,17 @@ def _prepare(entry: WorkerEntry, slot: int, give_up: GiveUp) -> None:
 
 
 def _shake_hands(
-    executor: ProcessPoolExecutor, entry: WorkerEntry, give_up: GiveUp
-) -> tuple[int, dict[str, str]]:
+    executor: ProcessPoolExecutor, context: SlotContext, entry: WorkerEntry, give_up: GiveUp
+) -> tuple[int, Mapping[str, str]]:
     # Starts the process, and the forkserver if there is none. Both inherit this thread's mask: a Ctrl-C before the
-    # worker ignores it would print a traceback.
+    # worker ignores it would print a traceback. The resource tracker goes first: its start unblocks SIGINT.
+    resource_tracker.ensure_running()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
-        answer = executor.submit(entry.hello)
+        answer = context.ask(executor, entry.hello)
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    context.answers.close_writer()
     deadline_s = time.monotonic() + HANDSHAKE_TIMEOUT_S
     while not wait([answer], _GIVE_UP_CHECK_S).done:
         if give_up.is_set() or time.monotonic() > deadline_s:
@@ -248,7 +272,7 @@ def _shake_hands(
                 "it is not wanted any more" if give_up.is_set() else f"no answer in {HANDSHAKE_TIMEOUT_S:g} s"
             )
             raise WorkerStartError(why)
-    return answer.result()
+    return read_hello(answer.result())
 
 
 def _abandon(executor: ProcessPoolExecutor, context: SlotContext, ours: Connection) -> None:
@@ -259,4 +283,14 @@ def _abandon(executor: ProcessPoolExecutor, context: SlotContext, ours: Connecti
         if process.pid is not None:
             process.kill()
             dies = bool(multiprocessing.connection.wait([process.sentinel], DEATH_S))
-    executor.shutdown(wait=dies)
+    end_executor(executor, _JOIN_S if dies else 0.0)
+
+
+def end_executor(executor: ProcessPoolExecutor, wait_s: float) -> None:
+    """Shut it down and wait so long for its threads; what does not end then is left to itself."""
+    thread = threading.Thread(target=executor.shutdown, name="procwatch-end", daemon=True)
+    if wait_s:
+        thread.start()
+        thread.join(wait_s)
+    else:
+        executor.shutdown(wait=False)

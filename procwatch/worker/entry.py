@@ -9,10 +9,10 @@ import contextlib
 import functools
 import os
 from collections.abc import Callable, Sequence
-from ctypes import Array, c_double
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any, Final
 
+from procwatch.claim import ENDED, PRESSURE, STARTED, Claim
 from procwatch.model import RenderFailed, RenderResult, RenderTask
 from procwatch.threadname import set_thread_name
 from procwatch.worker import sandbox
@@ -28,12 +28,7 @@ PRELOAD: Final = (
     "procwatch.worker.sandbox",
     "cykooz_resizer",
 )
-#: Indexes into the claim array that worker and daemon share: no queue, no lock, two stores a job.
-CLAIM_STARTED: Final = 0
-CLAIM_ENDED: Final = 1
-CLAIM_PRESSURE: Final = 2  # what the job is expected to need, for each byte that it was granted
-
-_claim: "Array[c_double] | None" = None
+_claim: Claim | None = None
 _slot = 0
 _memory: "MemoryLimit | None" = None
 _notes: dict[str, str] = {}
@@ -41,7 +36,7 @@ _daemon: Connection | None = None  # kept open: closing our end would disarm the
 
 
 def start(  # noqa: PLR0917 (an executor's initargs are positional)
-    claim: "Array[c_double]",
+    claim: Claim,
     daemon: Connection,
     slot: int,
     recipes: Sequence[Any],
@@ -56,6 +51,7 @@ def start(  # noqa: PLR0917 (an executor's initargs are positional)
 
         limits.ignore_terminal_signals()
         limits.die_with(daemon)  # before anything that could hang
+        limits.leave_the_family()
         limits.apply_rlimits()
         set_thread_name("procwatch-work")
         _statm()
@@ -89,8 +85,8 @@ def canary() -> str:
 def run(sequence: int, task: RenderTask) -> tuple[RenderResult, int]:
     """Render one task. Return what became of it and the resident memory in bytes afterwards."""
     assert _claim is not None
-    _claim[CLAIM_PRESSURE] = 0.0
-    _claim[CLAIM_STARTED] = sequence
+    _claim[PRESSURE] = 0.0
+    _claim[STARTED] = sequence
     result: RenderResult
     try:
         from procwatch.worker.limits import bound_cpu
@@ -108,7 +104,7 @@ def run(sequence: int, task: RenderTask) -> tuple[RenderResult, int]:
         result = RenderFailed(code="internal-error", reason=f"{type(error).__name__}: {error}"[:500])
     if _memory is not None:
         _memory.release()
-    _claim[CLAIM_ENDED] = sequence
+    _claim[ENDED] = sequence
     return result, resident_bytes()
 
 
@@ -121,7 +117,7 @@ def _admission(task: RenderTask) -> Callable[[int], None]:
     def admit(needed_bytes: int) -> None:
         if granted_bytes:
             assert _claim is not None
-            _claim[CLAIM_PRESSURE] = needed_bytes / granted_bytes
+            _claim[PRESSURE] = needed_bytes / granted_bytes
             if needed_bytes > granted_bytes:
                 raise Deferred(needed_bytes)
 

@@ -6,6 +6,7 @@ import os
 import resource
 import signal
 from dataclasses import dataclass
+from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection
 
 from procwatch.imaging.memory import KEPT_BYTES, used_bytes
@@ -48,6 +49,22 @@ def die_with(daemon: Connection) -> None:
     fcntl.fcntl(descriptor, fcntl.F_SETFL, fcntl.fcntl(descriptor, fcntl.F_GETFL) | os.O_ASYNC)
     if daemon.poll(0):  # the daemon died between our fork and the lines above
         os.kill(os.getpid(), signal.SIGKILL)
+
+
+def leave_the_family() -> None:
+    """Let go of two pipes that the fork server gives to every process.
+
+    By one a worker could end the fork server, and with it all others; by the other it could have the resource tracker
+    remove semaphores and shared memory of the same user. The names are not public: a test looks at a worker's pipes.
+    """
+    tracker = getattr(resource_tracker, "_resource_tracker", None)
+    family = getattr(forkserver, "_forkserver", None)
+    null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+    for owner, name in ((family, "_forkserver_alive_fd"), (tracker, "_fd")):
+        descriptor = getattr(owner, name, None)
+        if descriptor is not None:
+            os.dup2(null, descriptor, inheritable=False)
+    os.close(null)
 
 
 def apply_rlimits() -> None:

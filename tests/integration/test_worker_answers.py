@@ -1,19 +1,21 @@
 """A worker that was taken over answers what it likes; the daemon takes data of the right shape, or nothing."""
 
+import json
 import os
-import pickle
-from concurrent.futures.process import _ResultItem
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from procwatch.claim import Claim
 from procwatch.model import Rendered, RenderFailed, Staged
 from procwatch.pool import results
-from procwatch.pool.results import BadAnswerError, read_answer
+from procwatch.pool.results import BadAnswerError, read_hello, read_result, read_text
 from tests.support import liars
 from tests.support.bad_workers import worker_entry
+from tests.support.liars import sent
 from tests.support.pool_bench import PoolBench
 
 pytestmark = pytest.mark.integration
@@ -29,29 +31,24 @@ RENDERED = Rendered(
     notes={"profile": "odd"},
 )
 FAILED = RenderFailed(code="truncated", reason="the picture is cut off")
+HELLO = (4711, {"resampler": "simd"})
 
 
-def sent(result: Any, **more: Any) -> bytes:
-    """Return the bytes that an executor's worker sends for a result."""
-    return pickle.dumps(_ResultItem(3, result=result, **more))
+def test_what_workers_really_answer_arrives_unchanged() -> None:
+    for answer in ((RENDERED, 4096), (FAILED, 0)):
+        assert read_result(sent(answer)) == answer
+    assert read_hello(sent(HELLO)) == HELLO
+    for text in ("", "the canary failed"):
+        assert read_text(sent(text)) == text
 
 
-@pytest.mark.parametrize(
-    "answer", [(RENDERED, 4096), (FAILED, 0), (4711, {"resampler": "simd"}), "", "the canary failed"]
-)
-def test_what_workers_really_answer_arrives_unchanged(answer: Any) -> None:
-    item = read_answer(sent(answer))
-    assert (item.work_id, item.exception, item.exit_pid, item.result) == (3, None, None, answer)
-
-
-class Acts:
-    """Pickles as a call."""
-
-    def __init__(self, function: Any, *arguments: Any) -> None:
-        self._call = (function, arguments)
-
-    def __reduce__(self) -> Any:
-        return self._call
+def test_an_answer_to_another_question_is_refused() -> None:
+    readers = {read_result: (RENDERED, 0), read_hello: HELLO, read_text: "x"}
+    for read in readers:
+        for other, answer in readers.items():
+            if other is not read:
+                with pytest.raises(BadAnswerError):
+                    read(sent(answer))
 
 
 LIES = {
@@ -63,7 +60,7 @@ LIES = {
     "a number too large for SQLite": (replace(RENDERED, renditions=(replace(STAGED, inode=2**63),)), 0),
     "a truth for a number": (replace(RENDERED, width=True), 0),
     "a float for a number": (RENDERED, 1.5),
-    "a list of renditions": (replace(RENDERED, renditions=[STAGED]), 0),  # type: ignore[arg-type]
+    "a table of renditions": (replace(RENDERED, renditions={"a": STAGED}), 0),  # type: ignore[arg-type]
     "a rendition that is none": (replace(RENDERED, renditions=(FAILED,)), 0),  # type: ignore[arg-type]
     "a digest that is none": (replace(RENDERED, sha256="DROP TABLE jobs"), 0),
     "notes that are no texts": (replace(RENDERED, notes={"a": 1}), 0),  # type: ignore[dict-item]
@@ -74,77 +71,109 @@ LIES = {
     "bytes": b"x",
     "nothing": None,
     "a class": (RenderFailed, 0),
+    "an exception": ValueError("x"),
 }
 
 
 @pytest.mark.parametrize("lie", LIES.values(), ids=LIES.keys())
 def test_a_lie_is_refused(lie: Any) -> None:
     with pytest.raises(BadAnswerError):
-        read_answer(sent(lie))
+        read_result(sent(lie))
 
 
-def test_a_pickle_that_acts_does_not(tmp_path: Path) -> None:
-    trace = tmp_path / "trace"
-    for function, argument in ((os.mkdir, str(trace)), (eval, f"__import__('os').mkdir({str(trace)!r})")):
-        for data in (
-            sent((Acts(function, argument), 0)),
-            pickle.dumps(Acts(function, argument)),
-            pickle.dumps([Acts(function, argument)], protocol=0),
-        ):
-            with pytest.raises(BadAnswerError, match="an answer names"):
-                read_answer(data)
-    assert not trace.exists()
+ODD = {
+    "nothing": b"",
+    "no JSON": b"garbage",
+    "a pickle": b"\x80\x05K\x01.",
+    "a pickle that recurses in C": b"\x80\x05}N" + b"\x85" * 200_000 + b"Ns.",
+    "depth": b"[" * 200_000,
+    "depth in a table": b'{"":' * 50_000,
+    "depth that ends": b"[" * 100_000 + b"]" * 100_000,
+    "a number of many digits": b"9" * 200_000,
+    "no finite number": b'[{"RenderFailed":{"code":"truncated","reason":"x"}},Infinity]',
+    "not ASCII": '["\u00e4",1]'.encode(),
+    "UTF-16": json.dumps([1, {}]).encode("utf-16"),
+    "a code that is a list": b'[{"RenderFailed":{"code":[],"reason":"x"}},0]',
+    "a field more": b'[{"RenderFailed":{"code":"truncated","reason":"x","more":1}},0]',
+    "a field less": b'[{"RenderFailed":{"code":"truncated"}},0]',
+    "two kinds": b'[{"RenderFailed":{"code":"truncated","reason":"x"},"Rendered":{}},0]',
+    "a list for a kind": b'[["RenderFailed"],0]',
+}
 
 
-@pytest.mark.parametrize(
-    "data",
-    [
-        pickle.dumps(4711),  # "I leave": ends the manager thread of the executor
-        sent(FAILED, exit_pid=1),
-        pickle.dumps(_ResultItem(3, exception=ValueError("x"))),
-        pickle.dumps(_ResultItem("3", result="")),  # type: ignore[arg-type]
-        b"",
-        b"\x80\x05",
-        b"garbage",
-        b"\x80\x05\x95\xff\xff\xff\xff\xff\xff\xff\x7f.",
-    ],
-)
-def test_messages_of_other_kinds_are_refused(data: bytes) -> None:
-    with pytest.raises(BadAnswerError):
-        read_answer(data)
+@pytest.mark.parametrize("data", ODD.values(), ids=ODD.keys())
+def test_bytes_of_other_kinds_are_refused(data: bytes) -> None:
+    for read in (read_result, read_hello, read_text):
+        with pytest.raises(BadAnswerError):
+            read(data)
 
 
 def test_texts_are_cut_and_can_be_stored() -> None:
-    answer = read_answer(sent((RenderFailed(code="truncated", reason="\udcff" + "x" * 10_000), 0)))
-    reason = answer.result[0].reason
-    assert len(reason) < 3000
-    assert reason.encode("utf-8").startswith(b"\\udcff")
-
-
-def test_nothing_of_an_answer_changes_the_next_one() -> None:
-    """A pickle may set attributes of the classes that it can name: those are made anew for each answer."""
-    # GLOBAL RenderFailed, then BUILD with the state (None, {"code": "x"}): sets the attribute of the class itself.
-    poison = b"cprocwatch.model\nRenderFailed\n(N}X\x04\x00\x00\x00codeX\x01\x00\x00\x00xstb."
-    with pytest.raises(BadAnswerError):
-        read_answer(poison)
-    assert RenderFailed(code="truncated", reason="").code == "truncated"
-    assert read_answer(sent((FAILED, 0))).result == (FAILED, 0)
+    answer, _ = read_result(sent((RenderFailed(code="truncated", reason="\udcff" + "x" * 10_000), 0)))
+    assert isinstance(answer, RenderFailed)
+    assert len(answer.reason) < 1100
+    assert answer.reason.encode("utf-8").startswith(b"\\udcff")
 
 
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("lie", liars.LIES)
 def test_a_lying_worker_costs_its_own_job_and_nothing_happens(lie: str, tmp_path: Path) -> None:
     """Through a real executor: the same as a worker that died, and the slot is whole again."""
-    entry = worker_entry(run=liars.run)
-    entry = replace(entry, preload=(*entry.preload, "tests.support.liars"))
-    with PoolBench(tmp_path, workers=1, entry=entry) as bench:
-        bench.ready()
-        report = bench.report(lie)
+    with bench_of_liars(tmp_path) as bench:
+        report = bench.ready().report(lie)
         assert report.result is None
         assert report.death is not None
         assert report.death.kind == "crashed"
         assert isinstance(bench.ready().report("well").result, Rendered)
-    assert not (tmp_path / "trace").exists(), "the daemon did what the pickle said"
+    assert not (tmp_path / f"trace-{os.getpid()}").exists(), "the daemon did what the pickle said"
+
+
+@pytest.mark.timeout(60)
+def test_half_a_message_holds_nobody_up(tmp_path: Path) -> None:
+    with bench_of_liars(tmp_path, timeout_s=0.5) as bench:
+        report = bench.ready().report("half_and_hangs")
+        assert report.death is not None
+        assert report.death.kind == "timeout"
+        assert isinstance(bench.ready().report("well").result, Rendered)
+        bench.submit("half_and_hangs")
+        time.sleep(0.2)  # it is in the middle of its message, whatever the pool knows
+        began_s = time.monotonic()
+        bench.pool.stop()
+        assert time.monotonic() - began_s < 2
+
+
+@pytest.mark.timeout(60)
+def test_a_worker_has_no_lock_to_keep(tmp_path: Path) -> None:
+    """With one of the queue of calls it would have the next file fail by timeout, or the slot never end."""
+    with bench_of_liars(tmp_path, timeout_s=5.0) as bench:
+        assert bench.ready().report("keeps_locks").result == liars._FAILED
+        assert isinstance(bench.report("well").result, Rendered)
+
+
+@pytest.mark.timeout(60)
+def test_a_worker_ends_neither_the_fork_server_nor_its_colleagues(tmp_path: Path) -> None:
+    with bench_of_liars(tmp_path, workers=2) as bench:
+        pids = {view.worker_pid for view in bench.ready().pool.view(bench.clock())}
+        bench.report("kills_the_family")
+        bench.ready().report_well_on_all()
+        assert len(pids & {view.worker_pid for view in bench.pool.view(bench.clock())}) >= 1
+        assert "lost with the fork server" not in {lost["reason"] for lost in bench.witness.lost}
+
+
+def bench_of_liars(root: Path, timeout_s: float = 20.0, workers: int = 1) -> PoolBench:
+    entry = worker_entry(run=liars.run)
+    entry = replace(entry, preload=(*entry.preload, "tests.support.liars"))
+    return PoolBench(root, workers=workers, entry=entry, timeout_s=timeout_s)
+
+
+def test_a_claim_cannot_be_cut_and_is_nobody_elses() -> None:
+    one, other = Claim(), Claim()
+    one[0] = 1.0
+    assert other[0] == 0.0
+    for size in (0, 4096, 2**20):
+        with pytest.raises(PermissionError):
+            os.ftruncate(one._descriptor, size)
+    assert one[0] == 1.0
 
 
 def test_an_answer_has_a_size() -> None:

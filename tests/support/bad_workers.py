@@ -10,10 +10,10 @@ import re
 import signal
 import time
 from collections.abc import Callable, Sequence
-from ctypes import Array, c_double
 from multiprocessing.connection import Connection
 from typing import Any, Final, NoReturn
 
+from procwatch.claim import STARTED, Claim
 from procwatch.model import Rendered, RenderFailed, RenderResult, RenderTask
 from procwatch.pool.ports import WorkerEntry
 from procwatch.worker import entry, sandbox
@@ -127,13 +127,13 @@ def misbehave(
     return INCIDENTS[kind](task)
 
 
-def start(claim: "Array[c_double]", daemon: Connection, slot: int, *arguments: Any) -> None:
+def start(claim: Claim, daemon: Connection, slot: int, *arguments: Any) -> None:
     """Start a worker as procwatch does and put the misbehaving decoder into it."""
     entry.start(claim, daemon, slot, *arguments)
     decoding.render = misbehave
 
 
-def start_raises(claim: "Array[c_double]", daemon: Connection, slot: int, *arguments: Any) -> None:
+def start_raises(claim: Claim, daemon: Connection, slot: int, *arguments: Any) -> None:
     """An initializer that raises, as on a broken installation; later starts go well once a file is there."""
     mended: str = arguments[-1]
     if not os.path.exists(mended):
@@ -141,19 +141,19 @@ def start_raises(claim: "Array[c_double]", daemon: Connection, slot: int, *argum
     start(claim, daemon, slot, *arguments[:-1])
 
 
-def start_unmended(claim: "Array[c_double]", daemon: Connection, slot: int, *arguments: Any) -> None:
+def start_unmended(claim: Claim, daemon: Connection, slot: int, *arguments: Any) -> None:
     """A start that goes well on an installation on which nothing else does until a file is there."""
     _mended.append(arguments[-1])
     start(claim, daemon, slot, *arguments[:-1])
 
 
-def start_notes_error(claim: "Array[c_double]", daemon: Connection, slot: int, *arguments: Any) -> None:
+def start_notes_error(claim: Claim, daemon: Connection, slot: int, *arguments: Any) -> None:
     """A start that procwatch's own net caught."""
     start(claim, daemon, slot, *arguments)
     entry._notes["error"] = "ImportError: libfoo.so.1: cannot open shared object file"
 
 
-def start_hangs(claim: "Array[c_double]", daemon: Connection, slot: int, *arguments: Any) -> None:
+def start_hangs(claim: Claim, daemon: Connection, slot: int, *arguments: Any) -> None:
     """An import from a dead network file system."""
     time.sleep(3600)
 
@@ -161,14 +161,14 @@ def start_hangs(claim: "Array[c_double]", daemon: Connection, slot: int, *argume
 def run_without_net(sequence: int, job: RenderTask) -> tuple[RenderResult, int]:
     """A worker function without procwatch's net: what it raises goes through the executor itself."""
     assert entry._claim is not None
-    entry._claim[entry.CLAIM_STARTED] = sequence
+    entry._claim[STARTED] = sequence
     return misbehave(job, 0), 0
 
 
 def run_returns_odd(sequence: int, job: RenderTask) -> Any:
     """A result that cannot be unpickled in the daemon."""
     assert entry._claim is not None
-    entry._claim[entry.CLAIM_STARTED] = sequence
+    entry._claim[STARTED] = sequence
     return NeedsTwoArgumentsError("odd", "result")
 
 

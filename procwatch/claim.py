@@ -1,0 +1,61 @@
+"""What a worker notes of its current job in memory that it shares with the daemon, and with nobody else.
+
+A sealed memfd: neither side can cut it short, so that reading it never faults (memfd_create(2), F_ADD_SEALS in
+fcntl(2)). multiprocessing's RawArray has one file for all workers, which any of them can write to and truncate.
+"""
+
+import fcntl
+import mmap
+import os
+from multiprocessing.reduction import DupFd
+from typing import Any, Final
+
+#: Indexes: which job was begun, and how much of its grant it was expected to need. No queue, no lock, two stores a job.
+STARTED: Final = 0
+ENDED: Final = 1
+PRESSURE: Final = 2
+_CELLS: Final = 3
+_BYTES: Final = 8 * _CELLS
+_SEALS: Final = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
+
+
+class Claim:
+    """A few doubles; pickles while a process is being started, and only then."""
+
+    def __init__(self, descriptor: int | None = None) -> None:
+        """Make the memory, or map that of this descriptor, which is taken over."""
+        self._descriptor = _make() if descriptor is None else descriptor
+        self._map = mmap.mmap(self._descriptor, _BYTES)
+        self._cells = memoryview(self._map).cast("d")
+
+    def __getitem__(self, cell: int) -> float:
+        return self._cells[cell]
+
+    def __setitem__(self, cell: int, value: float) -> None:
+        self._cells[cell] = value
+
+    def __reduce__(self) -> Any:
+        return _receive, (DupFd(self._descriptor),)
+
+    def close_descriptor(self) -> None:
+        """Keep the memory only: it is passed on to nobody any more."""
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
+
+
+def _make() -> int:
+    descriptor = os.memfd_create("procwatch-claim", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    try:
+        os.ftruncate(descriptor, _BYTES)
+        fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, _SEALS)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def _receive(duplicate: Any) -> Claim:
+    claim = Claim(duplicate.detach())
+    claim.close_descriptor()
+    return claim
