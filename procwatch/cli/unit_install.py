@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from procwatch.cli.shipped import shipped
 from procwatch.errors import EXIT_OK, ProcwatchError, UsageError
 from procwatch.settings.paths import one_line
-from procwatch.settings.unit_file import MARK, SERVICE_HOME, render_tmpfiles
+from procwatch.settings.unit_file import DROP_GROUP, MARK, SERVICE_HOME, render_tmpfiles
 from procwatch.settings.unit_plan import LOG_HOME, STATE_HOME, inbox_folders, lies_in
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def install(plan: "UnitPlan", unit: str, settings: "Settings", *, new_config: st
     print(f"\nnext:  systemctl {'restart' if running else 'enable --now'} {short}")
     print(f"       journalctl -fu {short} -o cat")
     for inbox in settings.inboxes:
-        print(f"drop:  {one_line(inbox.path)}   (people who may: usermod -aG {USER} NAME)")
+        print(f"drop:  {one_line(inbox.path)}   (people who may: usermod -aG {DROP_GROUP} NAME)")
     return EXIT_OK
 
 
@@ -70,7 +70,7 @@ def uninstall(name: str | None, *, ask: bool) -> int:
         os.unlink(file)
     _must("systemctl", "daemon-reload")
     print("\nleft as they are: /etc/procwatch, /var/lib/procwatch, every inbox and what came of it,")
-    print(f"                  the user {USER}, and drop-ins of `systemctl edit`")
+    print(f"                  the user {USER}, the group {DROP_GROUP}, and drop-ins of `systemctl edit`")
     return EXIT_OK
 
 
@@ -79,7 +79,9 @@ def _steps(
 ) -> list[Step]:
     assert settings.source is not None
     config = settings.source
-    steps = [Step(f"write {SYSUSERS}, and make the user {USER} from it", _make_user)]
+    steps = [
+        Step(f"write {SYSUSERS}, and make the user {USER} and the group {DROP_GROUP} from it", _make_user)
+    ]
     if new_config is not None:
         text = new_config
         steps.append(Step(f"write {one_line(config)}", lambda: _write(config, text)))
@@ -94,11 +96,11 @@ def _steps(
     inboxes = {inbox.path for inbox in settings.inboxes}
     for folder in inbox_folders(settings):
         if not lies_in(folder, (SERVICE_HOME,)) and not os.path.lexists(folder):
-            owner = "root" if folder in inboxes else USER
-            steps.append(_folder_step(folder, owner, 0o2775))
+            owner, group = ("root", DROP_GROUP) if folder in inboxes else (USER, USER)
+            steps.append(_folder_step(folder, owner, group, 0o2775))
     log_folder = [os.path.dirname(settings.log.file)] if settings.log.file else []
     steps += [
-        _folder_step(folder, USER, 0o755)
+        _folder_step(folder, USER, USER, 0o755)
         for folder in dict.fromkeys((settings.state_dir, *log_folder))
         if not lies_in(folder, (STATE_HOME, LOG_HOME)) and not os.path.lexists(folder)
     ]
@@ -108,16 +110,16 @@ def _steps(
     return steps
 
 
-def _folder_step(folder: str, owner: str, mode: int) -> Step:
+def _folder_step(folder: str, owner: str, group: str, mode: int) -> Step:
     def make() -> None:
         try:
             os.makedirs(folder, exist_ok=True)
-            shutil.chown(folder, owner, USER)
+            shutil.chown(folder, owner, group)
             os.chmod(folder, mode)  # after chown, which takes setgid away
         except OSError as error:
             raise UsageError(f"cannot make {one_line(folder)}: {error.strerror}") from error
 
-    return Step(f"make {one_line(folder)} for {owner}:{USER}, mode {mode:o}", make)
+    return Step(f"make {one_line(folder)} for {owner}:{group}, mode {mode:o}", make)
 
 
 def _make_user() -> None:

@@ -12,6 +12,8 @@ from procwatch.settings.values import Settings
 
 #: The first words of every unit that we write; a unit without them is somebody else's and is left alone.
 MARK: Final = "# Made by `procwatch unit"
+#: Whose members may drop files; the service's user is one. Not its own group, which may change results as well.
+DROP_GROUP: Final = "procwatch-drop"
 #: Where folders are made at each boot. Elsewhere a folder that is missing is more likely a mount that is not there.
 SERVICE_HOME: Final = "/srv/procwatch"
 _HEADING: Final = f"""{MARK}`, which will overwrite it: make changes by `systemctl edit {{name}}`.
@@ -98,8 +100,8 @@ def render_tmpfiles(settings: Settings) -> str:
         return ""
     lines = [f"d {quoted_path(folder)} :0755 :root :root - -" for folder in _above(folders)]
     for folder in folders:
-        owner = "root" if folder in inboxes else "procwatch"
-        lines.append(f"d {quoted_path(folder)} :2775 :{owner} :procwatch - -")
+        owner, group = ("root", DROP_GROUP) if folder in inboxes else ("procwatch", "procwatch")
+        lines.append(f"d {quoted_path(folder)} :2775 :{owner} :{group} - -")
     lines += [f"a+ {quoted_path(folder)} - - - - {DEFAULT_ACL}" for folder in folders if folder in inboxes]
     return "\n".join([f"{MARK} --install`, see tmpfiles.d(5).", *lines, ""])
 

@@ -63,7 +63,7 @@ def installed(box: Box, tmp_path_factory: pytest.TempPathFactory) -> Service:
     """A machine on which somebody followed the manual: a venv in /opt, then `procwatch unit --install`."""
     program = box.install(build_wheel(tmp_path_factory.mktemp("wheel"), sys.executable))
     box.run(f"{program} unit --install --yes")
-    box.run("useradd -m alice && useradd -m bob && usermod -aG procwatch alice")
+    box.run("useradd -m alice && useradd -m bob && usermod -aG procwatch-drop alice")
     return Service(box=box, program=program)
 
 

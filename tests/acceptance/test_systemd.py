@@ -31,7 +31,7 @@ def jpegs(count: int, *, noisy: bool = False) -> dict[str, bytes]:
 
 def test_install_makes_everything_that_the_service_needs(installed: Service) -> None:
     box = installed.box
-    assert box.run("stat -c '%U:%G %a' /srv/procwatch/inbox").stdout.strip() == "root:procwatch 2775"
+    assert box.run("stat -c '%U:%G %a' /srv/procwatch/inbox").stdout.strip() == "root:procwatch-drop 2775"
     assert box.run("stat -c '%U:%G %a' /srv/procwatch/outbox").stdout.strip() == "procwatch:procwatch 2775"
     assert box.run("getent passwd procwatch").stdout.strip().endswith(("/nologin", "/false"))
     assert f"{installed.program.removesuffix('procwatch')}python" in installed.show("ExecStart")
@@ -122,6 +122,24 @@ def test_what_other_users_drop_is_processed_and_readable(service: Service) -> No
     workers = {line["worker_pid"] for line in logs.select(service.lines(), "pool.worker_started")}
     done = logs.select(service.lines(), "job.done")
     assert {line["worker_pid"] for line in done} <= workers
+
+
+def test_whoever_may_drop_files_may_not_change_what_comes_of_them(service: Service) -> None:
+    """The inbox is for a group of its own, which the service is in: also for files that only that group may read."""
+    service.start()
+    source = service.supply({"a.jpg": images.jpeg(1)})
+    service.box.run(f"install -m 640 {source}/a.jpg /srv/procwatch/inbox/", user="alice")
+    eventually(lambda: service.archived() == {"a.jpg"})
+    assert service.outputs() == renditions("a.jpg")
+    assert "procwatch-drop" in service.box.run("id -nG procwatch").stdout.split()
+    for what in ("touch {}/x", "mkdir {}/x", "ln -s /etc {}/x"):
+        for folder in ("outbox", "archive", "failed"):
+            there = f"/srv/procwatch/{folder}"
+            denied = service.box.run(what.format(there), user="alice", check=False)
+            assert "Permission denied" in denied.stderr, (what, folder)
+    name = min(service.outputs())
+    denied = service.box.run(f"rm -f /srv/procwatch/outbox/{name}", user="alice", check=False)
+    assert "Permission denied" in denied.stderr
 
 
 def test_modes_of_results_do_not_depend_on_the_sandbox(service: Service) -> None:
@@ -419,7 +437,7 @@ def test_a_second_daemon_on_the_same_inbox_ends_and_stays_ended(service: Service
 
 def in_sandbox(service: Service, command: str, *, check: bool = True) -> str:
     """Run a command as the service's user in the daemon's own namespaces, and return all that it printed."""
-    inside = f"nsenter -t {service.pid} -m -n setpriv --reuid procwatch --regid procwatch --clear-groups"
+    inside = f"nsenter -t {service.pid} -m -n setpriv --reuid procwatch --regid procwatch --init-groups"
     ended = service.box.run(f"{inside} sh -c '{command}'", check=check)
     return ended.stdout + ended.stderr
 
@@ -454,7 +472,7 @@ def test_folders_of_one_s_own_choice_are_made_and_used_whatever_they_are_called(
     text = QUICK.replace("/srv/procwatch", folder).replace("[log]", f'[log]\nfile = "{folder}/log/p.log"')
     box.write("/etc/procwatch/own.toml", f'{text}[state]\ndir = "/mnt/state of it"\n')
     said = box.run(f"{service.program} unit --install --name own --yes").stdout
-    assert f"make {folder}/inbox for root:procwatch, mode 2775" in said
+    assert f"make {folder}/inbox for root:procwatch-drop, mode 2775" in said
     other = Service(box=box, program=service.program, unit="procwatch@own.service", since_us=now_us())
     other.start()
     source = service.supply({"a.jpg": images.jpeg(1)})

@@ -79,7 +79,7 @@ def test_the_service_sees_the_venv_read_only_and_nothing_else_of_that_home(box: 
 
 
 def test_it_is_installed_by_root_started_and_works(box: Box) -> None:
-    box.run(f"{PROGRAM} unit --install --yes && usermod -aG procwatch alice")
+    box.run(f"{PROGRAM} unit --install --yes && usermod -aG procwatch-drop alice")
     box.write(CONFIG, QUICK)
     box.run("touch /home/alice/secret && systemctl enable --now procwatch", timeout_s=100)
     service = Service(box=box, program=PROGRAM)

@@ -93,7 +93,10 @@ def test_an_instance_has_folders_and_a_state_of_its_own() -> None:
     lines = rendered(plan_unit(settings, OPT, "scans"))
     assert "StateDirectory=procwatch/scans" in lines
     assert "ReadWritePaths=-/srv/procwatch/scans" in lines
-    assert "d /srv/procwatch/scans :0755 :root :root - -" in render_tmpfiles(settings).splitlines()
+    made = render_tmpfiles(settings).splitlines()
+    assert "d /srv/procwatch/scans :0755 :root :root - -" in made
+    assert "d /srv/procwatch/scans/inbox :2775 :root :procwatch-drop - -" in made
+    assert "d /srv/procwatch/scans/outbox :2775 :procwatch :procwatch - -" in made
 
 
 @pytest.mark.parametrize(
