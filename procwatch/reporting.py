@@ -120,7 +120,8 @@ class Reporting:
         runtime = self._inboxes.get(name)
         if runtime is None:
             return True
-        waiting = self._backlog.count(name) or runtime.arrivals.settling
+        settling = runtime.arrivals.settling
+        waiting = self._backlog.count(name) or settling or self._registry.retrying(name, settling)
         return not waiting and not any(
             job.inbox == name and not self._registry.has_ended(job.id) for job in self._registry.jobs()
         )
@@ -130,7 +131,8 @@ class Reporting:
         for gauge in ("waiting_files", "oldest_waiting_seconds", "inbox_watched", "missed_events_total"):
             metrics.forget(f"procwatch_{gauge}")
         for name, runtime in self._inboxes.items():
-            waiting = self._backlog.count(name) + len(runtime.arrivals.settling)
+            settling = runtime.arrivals.settling
+            waiting = self._backlog.count(name) + len(settling) + self._registry.retrying(name, settling)
             oldest_s = self._backlog.oldest_queued_s(name)
             metrics.set("procwatch_waiting_files", waiting, inbox=name)
             metrics.set(

@@ -54,9 +54,12 @@ class Service:
         log: Log,
         *,
         prepared: tuple[list[InboxSpec], list[UnusableInbox]] | None = None,
-        on_turn: Callable[["Service"], None] | None = None,
+        on_turn: Callable[["Service"], float | None] | None = None,
     ) -> None:
-        """Take what `prepare(settings)` has found, if that was done before; it can wait for a dead mount."""
+        """Take what `prepare(settings)` has found, if that was done before; it can wait for a dead mount.
+
+        `on_turn` is called at every turn of the loop, and again after the seconds that it returns at the latest.
+        """
         self.settings = settings
         self._prepared = prepared
         self._log_owner = log
@@ -68,6 +71,7 @@ class Service:
         self._state_lock = -1
         self._began_s = time.monotonic()
         self._stop_reason = ""
+        self._hangup_stops = False
         self._deadline_s = 0.0
         self.ready = False
         self.first_worker = False
@@ -92,6 +96,11 @@ class Service:
         return bool(self._stop_reason)
 
     @property
+    def stop_reason(self) -> str:
+        """Why it stops or stopped: the name of a signal, or what `stop` was given; "" while it runs."""
+        return self._stop_reason
+
+    @property
     def left(self) -> int:
         """Files in work or waited for, as far as they are in memory."""
         return self._dispatcher.left
@@ -99,7 +108,7 @@ class Service:
     @property
     def is_drained(self) -> bool:
         """Whether nothing is queued, running or on its way out; files may still be settling."""
-        return self.is_idle and not self.settling
+        return self.is_idle and not self.settling and not self.retrying
 
     @property
     def is_idle(self) -> bool:
@@ -115,8 +124,12 @@ class Service:
     @property
     def settling(self) -> int:
         """Files that are waited for: still changing, or perhaps not all there."""
-        waiting = sum(len(runtime.arrivals.settling) for runtime in self._inboxes.values())
-        return waiting + self._registry.returning
+        return self._dispatcher.awaited - self.retrying
+
+    @property
+    def retrying(self) -> int:
+        """Files whose job waits to run again."""
+        return self._dispatcher.retrying
 
     # -- life -------------------------------------------------------------------------------------
 
@@ -337,9 +350,9 @@ class Service:
         self._panel.turn(now_s, self._state)
         self._reporting.turn(now_s)
         self._log_owner.flush()
-        if self._on_turn is not None:
-            self._on_turn(self)
-        return min((due_s for due_s in (again_s, beat_s) if due_s is not None), default=None)
+        look_s = self._on_turn(self) if self._on_turn is not None else None
+        shown_s = None if look_s is None else now_s + look_s
+        return min((due_s for due_s in (again_s, beat_s, shown_s) if due_s is not None), default=None)
 
     @property
     def _state(self) -> str:
@@ -376,7 +389,12 @@ class Service:
 
     @contextlib.contextmanager
     def _signals(self) -> Any:
-        """Turn signals into messages; a second Ctrl-C ends at once."""
+        """Turn signals into messages; a second Ctrl-C ends at once.
+
+        SIGHUP is the end of the terminal where there is one (not under nohup), and asks a service to reload.
+        """
+        ignored = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+        self._hangup_stops = _has_terminal() and not ignored
         before = {
             number: signal.signal(number, self._on_signal)
             for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP)
@@ -390,7 +408,7 @@ class Service:
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         if number == signal.SIGUSR1:
             self._loop.post(self._log_owner.reopen)
-        elif number == signal.SIGHUP:
+        elif number == signal.SIGHUP and not self._hangup_stops:
             self._loop.post(self._reloader.request)
         elif number == signal.SIGINT and self._stop_reason:
             os._exit(
@@ -429,6 +447,15 @@ class Service:
 
 def _nothing() -> None:
     """Wake the loop."""
+
+
+def _has_terminal() -> bool:
+    """Return whether this process has a controlling terminal, wherever its output goes."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC))
+    except OSError:
+        return False
+    return True
 
 
 def _plan(recipe: Any) -> RecipePlan:

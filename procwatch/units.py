@@ -53,6 +53,11 @@ def format_duration(seconds: float) -> str:
     return f"{whole} s"
 
 
+def counted(count: int, noun: str) -> str:
+    """Return "1 file", "2 files", "1,000 files"."""
+    return f"{count:,} {noun}" + ("" if count == 1 else "s")
+
+
 def format_size(count: float) -> str:
     """Return a short form for people in 1024s: 512 B, 1.2 MiB."""
     value = float(count)

@@ -3,16 +3,21 @@
 import argparse
 import sys
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from procwatch.cli.leaving import leave
 from procwatch.cli.target import add_target_arguments, settings_for
 from procwatch.errors import EXIT_OK, EXIT_SOME_FAILED, UsageError
-from procwatch.units import parse_duration
+from procwatch.units import counted, parse_duration
 
 if TYPE_CHECKING:
     from procwatch.observe.progress import Progress
     from procwatch.service import Service
+
+#: The reason of a stop when everything is done that can be.
+DRAINED: Final = "drained"
+#: While it only waits, how often the time that is left is shown.
+_SHOW_EVERY_S: Final = 1.0
 
 EXAMPLES = """examples:
   procwatch once ~/pictures               what is in ~/pictures/inbox, with a progress bar
@@ -68,9 +73,20 @@ def run(args: argparse.Namespace) -> int:
         failed=registry.failed,
         seconds=time.monotonic() - began_s,
         by_pid=dict(registry.by_pid),
+        failures=tuple(registry.tally.failures)[-registry.failed :] if registry.failed else (),
+        rest=_rest(service),
+        log_file=settings.log.file,
     )
-    drain.tell_rest(settings.log.file)
     return leave(code or (EXIT_SOME_FAILED if registry.failed else EXIT_OK))
+
+
+def _rest(service: "Service") -> str:
+    """Say what is left in the inbox, and why; "" when nothing is."""
+    if service.stop_reason != DRAINED:
+        found = counted(service.left, "file")
+        return f"interrupted ({service.stop_reason}): {found} found so far and not done; left in the inbox"
+    awaited = service.settling + service.retrying
+    return f"{counted(awaited, 'file')} still changing or not complete; left in the inbox" if awaited else ""
 
 
 class _Drain:
@@ -80,34 +96,33 @@ class _Drain:
         self._progress = progress
         self._wait_s = wait_s
         self._idle_since_s: float | None = None
-        self._left = 0
-        self._failed = 0
 
-    def __call__(self, service: "Service") -> None:
+    def __call__(self, service: "Service") -> float | None:
+        now_s = time.monotonic()
+        if not service.is_idle or service.is_stopping:
+            self._idle_since_s = None
+        elif self._idle_since_s is None:
+            self._idle_since_s = now_s
         registry = service.registry
-        self._failed = registry.failed
         self._progress.update(
             done=registry.done,
             failed=registry.failed,
             waiting=service.left - service.running,
             running=service.running,
+            why=self._why(service),
+            until_s=None if self._idle_since_s is None else self._idle_since_s + self._wait_s - now_s,
         )
-        if not service.is_idle:
-            self._idle_since_s = None
-            return
-        now_s = time.monotonic()
         if self._idle_since_s is None:
-            self._idle_since_s = now_s
-        self._left = service.settling
+            return None
         if service.is_drained or now_s - self._idle_since_s >= self._wait_s:
-            service.stop("drained")
+            service.stop(DRAINED)
+        return _SHOW_EVERY_S
 
-    def tell_rest(self, log_file: str | None) -> None:
-        """Say what is left and where to read why files failed."""
-        if self._left:
-            print(
-                f"{self._left} files are still changing or not complete; they stay in the inbox",
-                file=sys.stderr,
-            )
-        if self._failed and log_file:
-            print(f"why files failed: failed/NAME.error.json, or job.failed in {log_file}", file=sys.stderr)
+    def _why(self, service: "Service") -> str:
+        """Say why nothing moves; "" while something does."""
+        if self._idle_since_s is None:
+            return ""
+        settling, retrying = service.settling, service.retrying
+        parts = [f"{counted(settling, 'file')} may still be growing"] if settling else []
+        parts += [f"{counted(retrying, 'file')} to be tried again"] if retrying else []
+        return ", ".join(parts)

@@ -47,11 +47,12 @@ class _Hello:
         self._settings = settings
         self._said = False
 
-    def __call__(self, service: "Service") -> None:
+    def __call__(self, service: "Service") -> float | None:
         if self._said or not service.ready:
-            return
+            return None
         self._said = True
         for inbox in self._settings.inboxes:
             print(f"Ready. Drop images into   {inbox.path}")
             print(f"       results appear in  {inbox.outbox}")
         print("       Ctrl-C stops.", flush=True)
+        return None

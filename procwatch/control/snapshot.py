@@ -68,6 +68,7 @@ class SnapshotMaker:
         spec, tally = runtime.spec, self._registry.tally
         settling = runtime.arrivals.settling
         queued = self._backlog.count(spec.name)
+        retrying = self._registry.retrying(spec.name, settling)
         waits_s = [item.first_seen_s for item in settling.values()]
         oldest_queued_s = self._backlog.oldest_queued_s(spec.name)
         oldest_s = min([*waits_s, *([oldest_queued_s] if oldest_queued_s is not None else [])], default=None)
@@ -80,9 +81,10 @@ class SnapshotMaker:
             "lost_because": runtime.watch.lost_because or None,
             "starting": not runtime.installed,
             "paused": pause_reason(runtime, self._backlog),
-            "waiting": queued + len(settling),
+            "waiting": queued + len(settling) + retrying,
             "queued": queued,
             "settling": len(settling),
+            "retrying": retrying,
             "running": sum(slot["inbox"] == spec.name for slot in slots),
             "oldest_at_s": None if oldest_s is None else round(oldest_s + to_wall_s, 1),
             "done_today": done,

@@ -76,7 +76,7 @@ def _inboxes(status: Mapping[str, Any], wall_s: float) -> Table:
         table.add_row(
             _text(inbox["name"]),
             _mode(inbox),
-            str(inbox["waiting"]),
+            _waiting(inbox),
             _since(inbox["oldest_at_s"], wall_s),
             str(inbox["running"]),
             str(inbox["done_today"]),
@@ -85,6 +85,12 @@ def _inboxes(status: Mapping[str, Any], wall_s: float) -> Table:
             _missed(inbox, wall_s),
         )
     return table
+
+
+def _waiting(inbox: Mapping[str, Any]) -> str:
+    """Say how many of those that wait have failed before and are tried again."""
+    retrying = inbox.get("retrying")
+    return f"{inbox['waiting']}, {retrying} to retry" if retrying else str(inbox["waiting"])
 
 
 def _mode(inbox: Mapping[str, Any]) -> Text:

@@ -244,10 +244,11 @@ class Arrivals:
             timer.cancel()
 
     def close(self) -> None:
-        """Take nothing any more; what is on its way from a lane is dropped."""
+        """Take nothing any more; what is on its way from a lane is dropped. What settled counts as waiting still."""
         self._closed = True
-        for path in list(self._timers):
-            self.forget(path)
+        for timer in self._timers.values():
+            timer.cancel()
+        self._timers.clear()
 
     def _set_timer(self, path: str, when_s: float) -> None:
         old = self._timers.pop(path, None)

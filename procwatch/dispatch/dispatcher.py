@@ -101,14 +101,25 @@ class Dispatcher:
     @property
     def waiting(self) -> int:
         """Files known to be in the inboxes that no worker has yet."""
-        settling = sum(len(runtime.arrivals.settling) for runtime in self._inboxes.values())
-        return len(self._backlog) + len(self._large) + settling
+        return len(self._backlog) + len(self._large) + self.awaited
+
+    @property
+    def awaited(self) -> int:
+        """Files that are not read for now: they settle, or a retry of their job waits for them."""
+        return sum(len(runtime.arrivals.settling) for runtime in self._inboxes.values()) + self.retrying
+
+    @property
+    def retrying(self) -> int:
+        """Files whose job waits to run again and that do not settle meanwhile."""
+        return sum(
+            self._registry.retrying(name, runtime.arrivals.settling)
+            for name, runtime in self._inboxes.items()
+        )
 
     @property
     def left(self) -> int:
         """Files noticed whose job has not ended yet."""
-        settling = sum(len(runtime.arrivals.settling) for runtime in self._inboxes.values())
-        return self._registry.unended + self._registry.returning + settling
+        return self._registry.unended + self.awaited
 
     @property
     def in_memory(self) -> int:

@@ -1,7 +1,7 @@
 """Every job in memory, by id and by path, and the counts that status and the summary show. Loop thread only."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from typing import Any
 
 from procwatch.dispatch.job import Job
@@ -61,6 +61,10 @@ class Registry:
     @property
     def returning(self) -> int:
         return len(self._returning)
+
+    def retrying(self, inbox: str, settling: Container[str]) -> int:
+        """Return how many jobs of the inbox wait to run again, but for those whose file is settling meanwhile."""
+        return sum(where == inbox and path not in settling for where, path in self._returning)
 
     @property
     def unended(self) -> int:

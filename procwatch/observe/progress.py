@@ -1,13 +1,15 @@
 """Progress of `once` for people: a bar on a terminal, a plain line now and then otherwise, and the summary."""
 
+import contextlib
 import io
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Final, Self, TextIO, cast
+from typing import TYPE_CHECKING, Any, Final, Self, TextIO, cast
 
-from procwatch.units import format_duration
+from procwatch.observe.console import safe_text
+from procwatch.units import counted, format_duration
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -32,6 +34,7 @@ class Progress:
         self._last_s = float("-inf")
         self._shown: str | None = None
         self._latest = ""
+        self._why = ""
 
     @property
     def log_stream(self) -> TextIO | None:
@@ -40,24 +43,44 @@ class Progress:
 
     def __enter__(self) -> Self:
         if self._display is not None:
-            self._display.start()
+            with contextlib.suppress(OSError, ValueError):
+                self._display.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
     ) -> None:
         if self._display is not None:
-            self._display.stop()
+            with contextlib.suppress(OSError, ValueError):  # the terminal was closed
+                self._display.stop()
         elif self._latest != self._shown:
             self._print(self._latest)
 
-    def update(self, *, done: int, failed: int, waiting: int, running: int = 0) -> None:
-        """Show new counts of files. Cheap enough to call at every tick of the loop."""
+    def update(
+        self,
+        *,
+        done: int,
+        failed: int,
+        waiting: int,
+        running: int = 0,
+        why: str = "",
+        until_s: float | None = None,
+    ) -> None:
+        """Show new counts of files. Cheap enough to call at every tick of the loop.
+
+        `why` nothing moves, and for how many seconds yet at the most.
+        """
+        most = "" if until_s is None else f": {format_duration(max(round(until_s), 0))} at most"
         if self._display is not None:
-            self._display.update(done=done, failed=failed, left=waiting + running)
+            shown = f"{why}{most}" if why else ""
+            self._display.update(done=done, failed=failed, left=waiting + running, why=shown)
             return
         total = done + failed + waiting + running
         self._latest = f"{done + failed} of {total} files" + (f", {failed} failed" if failed else "")
+        if why:
+            # The line is not said again as the time runs down.
+            self._why = self._why if self._why.startswith(f"; {why}:") else f"; {why}{most}"
+            self._latest += self._why
         now_s = self._monotonic()
         if self._latest != self._shown and now_s - self._last_s >= PLAIN_EVERY_S:
             self._last_s = now_s
@@ -84,23 +107,25 @@ class _Bar:
             MofNCompleteColumn(),
             TextColumn("{task.fields[failed]}", style="red"),
             TimeRemainingColumn(),
+            TextColumn("{task.fields[why]}", markup=False),
             console=self._console,
             redirect_stdout=False,
             redirect_stderr=False,
         )
-        self._task: TaskID = self._bar.add_task("files", total=None, failed="")
+        self._task: TaskID = self._bar.add_task("files", total=None, failed="", why="")
         self.above = cast("TextIO", _Above(self._console, stream))
 
     def start(self) -> None:
         self._bar.start()
 
-    def update(self, *, done: int, failed: int, left: int) -> None:
+    def update(self, *, done: int, failed: int, left: int, why: str) -> None:
         ended = done + failed
         self._bar.update(
             self._task,
             completed=ended,
             total=(ended + left) or None,
             failed=f"{failed} failed" if failed else "",
+            why=why,
         )
 
     def stop(self) -> None:
@@ -135,14 +160,30 @@ class _Above(io.TextIOBase):
 
 
 def print_summary(
-    *, done: int, failed: int, seconds: float, by_pid: Mapping[int, int], stream: TextIO | None = None
+    *,
+    done: int,
+    failed: int,
+    seconds: float,
+    by_pid: Mapping[int, int],
+    failures: Sequence[Mapping[str, Any]] = (),
+    rest: str = "",
+    log_file: str | None = None,
+    stream: TextIO | None = None,
 ) -> None:
-    """Print what a drain did: files done and failed, seconds, images a second, files by worker process."""
+    """Print what a drain did: files done and failed, seconds, images a second, files by worker process.
+
+    `failures` are fields of job.failed, of all or of the last; `rest` says what is left; all failures are in `log_file`.
+    """
     rate = f", {(done + failed) / seconds:.1f} images/s" if seconds > 0 and done + failed else ""
     lines = [f"{done} done, {failed} failed in {format_duration(seconds)}{rate}"]
-    lines += [
-        f"  worker {pid}: {count} file{'' if count == 1 else 's'}" for pid, count in sorted(by_pid.items())
-    ]
+    lines += [f"  worker {pid}: {counted(count, 'file')}" for pid, count in sorted(by_pid.items())]
+    for line in failures:
+        lines.append(safe_text(f"failed: {line['path']}: {line['error']}: {line['reason']}"))
+    if failed > len(failures) > 0:
+        where = f", or job.failed in {log_file}" if log_file else ""
+        lines.append(f"and {failed - len(failures)} more before these: failed/NAME.error.json{where}")
+    if rest:
+        lines.append(rest)
     _say(stream if stream is not None else sys.stderr, "\n".join(lines))
 
 

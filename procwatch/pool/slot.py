@@ -13,7 +13,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass, field
 from multiprocessing import resource_tracker
@@ -256,14 +256,13 @@ def _prepare(entry: WorkerEntry, slot: int, give_up: GiveUp) -> None:
 def _shake_hands(
     executor: ProcessPoolExecutor, context: SlotContext, entry: WorkerEntry, give_up: GiveUp
 ) -> tuple[int, Mapping[str, str]]:
-    # Starts the process, and the forkserver if there is none. Both inherit this thread's mask: a Ctrl-C before the
-    # worker ignores it would print a traceback. The resource tracker goes first: its start unblocks SIGINT.
-    resource_tracker.ensure_running()
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
+    # Starts the process, and the forkserver if there is none: a Ctrl-C before the worker ignores it would print a
+    # traceback, and the forkserver must outlive its terminal as long as running jobs do. The resource tracker goes
+    # first: its start unblocks SIGINT.
+    with _blocked(signal.SIGHUP):
+        resource_tracker.ensure_running()
+    with _blocked(signal.SIGINT, signal.SIGHUP):
         answer = context.ask(executor, entry.hello)
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
     context.answers.close_writer()
     deadline_s = time.monotonic() + HANDSHAKE_TIMEOUT_S
     while not wait([answer], _GIVE_UP_CHECK_S).done:
@@ -273,6 +272,16 @@ def _shake_hands(
             )
             raise WorkerStartError(why)
     return read_hello(answer.result())
+
+
+@contextlib.contextmanager
+def _blocked(*signals: signal.Signals) -> Iterator[None]:
+    """Keep what a terminal sends from processes that are started in here: they inherit this thread's mask."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _abandon(executor: ProcessPoolExecutor, context: SlotContext, ours: Connection) -> None:

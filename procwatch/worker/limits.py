@@ -31,8 +31,9 @@ class MemoryBounds:
 
 
 def ignore_terminal_signals() -> None:
-    """Leave Ctrl-C to the daemon: it decides whether a running job may finish. SIGTERM stays deadly."""
+    """Leave Ctrl-C, and a terminal that is closed, to the daemon: it lets running jobs finish. SIGTERM stays deadly."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 

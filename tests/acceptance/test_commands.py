@@ -383,3 +383,19 @@ def test_rebuild_renders_again_what_has_another_recipe(live: bool, places: Place
     assert {max(size(path)) for path in outputs} == {50}
     assert "nothing is stale" in procwatch("rebuild", "--stale", "-c", file, cwd=tmp_path).stdout
     assert procwatch("audit", "-c", file, cwd=tmp_path).returncode == 0
+
+
+def test_a_file_that_awaits_a_retry_counts_as_waiting(places: Places, tmp_path: Path) -> None:
+    """In status and in the last line of an orderly end: it is in the inbox, and nobody has it."""
+    with Daemon(places.root, cwd=tmp_path) as daemon:
+        move_in(places.inbox / "cut.jpg", jpeg(1)[:-2000], outside=tmp_path)
+        daemon.wait_for("job.retrying", path="cut.jpg")
+
+        def waiting() -> int:
+            inboxes = status(places)["inboxes"]
+            assert isinstance(inboxes, list)
+            return int(inboxes[0]["waiting"])
+
+        eventually(lambda: waiting() == 1)
+        assert daemon.terminate() == 0
+        assert daemon.wait_for("service.stopped")["waiting"] == 1

@@ -9,6 +9,7 @@ from tests.support import images, logs, terminal
 from tests.support.daemon import procwatch
 from tests.support.oracle import Oracle
 from tests.support.places import Places
+from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(60)]
 
@@ -69,3 +70,42 @@ def test_on_a_terminal_it_shows_a_progress_bar(places: Places, oracle: Oracle, t
         session.wait_for_text("images/s")
         assert "━" in session.text() or "%" in session.text()
         oracle.eventually(archive=6)
+
+
+def test_ctrl_c_says_how_many_files_are_left_and_why(places: Places, oracle: Oracle, tmp_path: Path) -> None:
+    fill(places, oracle, 40)
+    with terminal.Session("once", str(places.root), cwd=tmp_path) as session:
+        session.wait_for_text("/40")
+        eventually(lambda: any(places.archive.glob("*.jpg")))
+        session.press_ctrl_c()
+        assert session.wait() == 0
+        session.wait_for_text("interrupted (SIGINT)")
+        left = len(list(places.inbox.glob("*.jpg")))
+        assert 0 < left < 40
+        assert f"interrupted (SIGINT): {left} file" in session.text()
+        assert "still changing" not in session.text()
+
+
+def test_it_says_what_it_waits_for(places: Places, oracle: Oracle, tmp_path: Path) -> None:
+    """A picture that ends early may still be growing."""
+    places.make()
+    images.write(places.inbox / "cut.jpg", oracle.expect("cut.jpg", images.noisy_jpeg(1)[:-5000]))
+    ended = procwatch("once", places.root, "--wait", "4s", cwd=tmp_path)
+    assert "1 file may still be growing: 4.0 s at most" in ended.stderr, ended.stderr
+    assert "1 file still changing or not complete; left in the inbox" in ended.stderr
+    assert ended.returncode == 0
+    oracle.check(inbox=1)
+
+
+def test_it_lists_what_failed_with_the_reasons(places: Places, oracle: Oracle, tmp_path: Path) -> None:
+    config = places.write_config()
+    for number in range(12):
+        images.write(
+            places.inbox / f"{number}.jpg", oracle.expect(f"{number}.jpg", b"%d no picture" % number * 50)
+        )
+    ended = procwatch("once", "-c", config, cwd=tmp_path)
+    assert ended.returncode == 1, ended
+    told = [line for line in ended.stderr.splitlines() if line.startswith("failed: ")]
+    assert len(told) == 10
+    assert all(re.match(r"failed: \d+\.jpg: not-an-image: .+", line) for line in told), told
+    assert "and 2 more before these: failed/NAME.error.json" in ended.stderr

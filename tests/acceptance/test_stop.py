@@ -11,6 +11,8 @@ from tests.support import images, logs, processes
 from tests.support.daemon import Daemon, procwatch
 from tests.support.oracle import Oracle
 from tests.support.places import Places
+from tests.support.terminal import Session
+from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(60)]
 
@@ -66,6 +68,28 @@ def test_ctrl_c_stops_as_sigterm_does(places: Places, oracle: Oracle, tmp_path: 
         assert daemon.process.wait(30) == 0
         assert logs.select(daemon.lines(), "job.done", path="big.jpg")
         oracle.eventually(archive=1)
+
+
+@pytest.mark.parametrize("command", ["run", "once"])
+def test_closing_the_terminal_stops_as_ctrl_c_does(
+    command: str, places: Places, oracle: Oracle, tmp_path: Path
+) -> None:
+    """The kernel sends SIGHUP to the whole foreground group: what runs is finished, and the rest stays in the inbox."""
+    places.make()
+    images.write(places.inbox / "slow.png", oracle.expect("slow.png", images.slow_png(6000)))
+    with Session(command, str(places.root), "--level", "debug", cwd=tmp_path) as session:
+        eventually(lambda: places.log_file.exists() and logs.select(places.log(), "job.started"), 20)
+        images.write(places.inbox / "late.jpg", oracle.expect("late.jpg", images.jpeg(1)))
+        session.hang_up()
+        session.wait()
+        lines = places.log()
+        assert logs.select(lines, "service.stopping", reason="SIGHUP")
+        assert logs.select(lines, "job.done", path="slow.png")
+        assert lines[-1]["event"] == "service.stopped"
+        assert not logs.select(lines, "pool.worker_lost")
+        eventually(lambda: not processes.in_session(session.process.pid), 5)
+        assert session.wait() == 0
+    oracle.check(archive=1, inbox=1)
 
 
 def test_a_second_ctrl_c_stops_at_once(places: Places, oracle: Oracle, tmp_path: Path) -> None:

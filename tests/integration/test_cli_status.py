@@ -114,6 +114,13 @@ def test_a_healthy_daemon_is_shown_with_all_its_figures(
         assert text in shown, shown
 
 
+def test_retries_are_shown_with_those_that_wait(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    content = snapshot()
+    content["inboxes"][0]["retrying"] = 3
+    assert cli.main(["status", str(site(tmp_path, content))]) == 0
+    assert "12, 3 to retry" in capsys.readouterr().out
+
+
 def test_sizes_that_are_not_measured_yet_take_no_room(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -73,6 +73,13 @@ class Session:
         """Type Ctrl-C: the terminal sends SIGINT to its whole foreground group."""
         os.write(self._keyboard, b"\x03")
 
+    def hang_up(self) -> None:
+        """Close the window: the kernel sends SIGHUP to the foreground group, and the terminal takes nothing any more."""
+        self._closing.set()
+        self._reader.join(5)
+        os.close(self._keyboard)
+        self._keyboard = -1
+
     def wait(self, timeout_s: float = 30.0) -> int:
         return self.process.wait(timeout_s)
 
@@ -88,4 +95,5 @@ class Session:
         self.process.wait(10)
         self._closing.set()
         self._reader.join(5)
-        os.close(self._keyboard)
+        if self._keyboard >= 0:
+            os.close(self._keyboard)

@@ -92,3 +92,36 @@ def test_a_gone_reader_does_not_stop_the_work() -> None:
     print_summary(done=1, failed=0, seconds=1.0, by_pid={1: 1}, stream=stream)
     with Progress(stream) as progress:
         progress.update(done=1, failed=0, waiting=0)
+
+
+def test_a_wait_is_said_once_with_its_end() -> None:
+    stream, clock = io.StringIO(), Clock()
+    with Progress(stream, monotonic=clock) as progress:
+        for second in range(5):
+            clock.now_s = float(second)
+            progress.update(
+                done=1, failed=0, waiting=2, why="2 files may still be growing", until_s=38.0 - second
+            )
+    assert stream.getvalue() == "1 of 3 files; 2 files may still be growing: 38 s at most\n"
+
+
+def test_a_bar_counts_a_wait_down(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "200")
+    stream = Terminal()
+    with Progress(stream) as progress:
+        progress.update(done=1, failed=0, waiting=2, why="2 files may still be growing", until_s=38.0)
+    assert "2 files may still be growing: 38 s at most" in stream.getvalue()
+
+
+def test_failures_are_listed_and_names_are_made_safe() -> None:
+    stream = io.StringIO()
+    line = {"path": "a\n.jpg", "error": "truncated", "reason": "ends early"}
+    print_summary(
+        done=0, failed=3, seconds=1.0, by_pid={}, failures=[line], rest="1 file left", stream=stream
+    )
+    assert stream.getvalue().splitlines()[1:] == [
+        "failed: a\\n.jpg: truncated: ends early",
+        "and 2 more before these: failed/NAME.error.json",
+        "1 file left",
+    ]
