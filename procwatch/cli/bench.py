@@ -4,6 +4,7 @@ import argparse
 import contextlib
 import json
 import os
+import stat
 import sys
 import tempfile
 import time
@@ -122,16 +123,20 @@ def choose_recipe(settings: "Settings | None", name: str | None) -> "Recipe":
 
 
 def find_pictures(paths: Sequence[str]) -> list[str]:
-    """Return the files, and of folders what has a picture's suffix; of very many an even choice. Raises UsageError."""
+    """Return the files, and of folders what has a picture's suffix; of very many an even choice. Raises UsageError.
+
+    Of a folder, which may be an inbox, neither links are followed nor pipes waited for.
+    """
+    from procwatch.dispatch.tree import files_below
+
     found: list[str] = []
     for path in paths:
         if os.path.isdir(path):
-            found += [
-                os.path.join(folder, name)
-                for folder, _, names in sorted(os.walk(path))
-                for name in sorted(names)
-                if os.path.splitext(name)[1].lower() in _SUFFIXES
-            ]
+            found += sorted(
+                os.path.join(path, name)
+                for name, status in files_below(path)
+                if os.path.splitext(name)[1].lower() in _SUFFIXES and stat.S_ISREG(status.st_mode)
+            )
         elif os.path.isfile(path):
             found.append(path)
         else:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from procwatch.cli import main as cli
+from procwatch.cli.bench import find_pictures
 from tests.support import images, processes
 from tests.support.daemon import PROGRAM, environment
 from tests.support.waiting import eventually
@@ -30,6 +31,14 @@ def bench(*arguments: str, capsys: pytest.CaptureFixture[str]) -> tuple[int, str
     code = cli.main(["bench", *arguments])
     captured = capsys.readouterr()
     return code, captured.out, captured.err
+
+
+def test_of_a_folder_only_files_are_measured(photos: Path) -> None:
+    """It may be an inbox: a pipe would be waited for, and a link may lead to anything."""
+    os.mkfifo(photos / "pipe.jpg")
+    (photos / "link.jpg").symlink_to("/dev/zero")
+    (photos / "folder.jpg").symlink_to(photos / "deep")
+    assert find_pictures([str(photos)]) == [str(photos / f"deep/{number}.jpg") for number in range(3)]
 
 
 def test_json_tells_stages_trials_and_how_many_workers_to_set(
