@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from procwatch.control.places import read_report
 from procwatch.delivery.fsops import HELD_PREFIX, TEMP_PREFIX, FsOps, NotPlainFileError
 from procwatch.delivery.naming import ERROR_SUFFIX, error_name, safe_relative
+from procwatch.delivery.sys_calls import set_mode
 from procwatch.dispatch.tree import folders_below
 from procwatch.fdopen import DIRECTORY_FLAGS, open_beneath
 from procwatch.model import InboxSpec
@@ -77,20 +78,26 @@ def remove_report(fs: FsOps, spec: InboxSpec, name: str, job: str | None) -> Non
 
 
 def _make_folder(fs: FsOps, spec: InboxSpec, folder: str) -> None:
-    """Make the folder in the inbox, owned as the inbox is, though root may run this; never through a link."""
+    """Make the folder in the inbox, owned as the inbox is, though root may run this; never through a link.
+
+    Whoever may write the inbox can put another folder in the place of a new one: that keeps its owner and mode.
+    """
     if not folder:
         return
     here = ""
     for part in folder.split("/"):
         here = f"{here}/{part}" if here else part
-        with _beneath(fs, spec.path, here) as path:
-            made = fs.make_dirs(path, spec.dir_mode)
+        made = False
+        with _beneath(fs, spec.path, here) as path, contextlib.suppress(FileExistsError):
+            os.mkdir(path, 0o700)
+            made = True
         descriptor = open_beneath(spec.path, here, DIRECTORY_FLAGS)
         try:
-            if made:
+            if made and os.fstat(descriptor).st_uid == os.geteuid():
                 owner = os.stat(spec.path)
                 with contextlib.suppress(PermissionError):
                     os.fchown(descriptor, owner.st_uid, owner.st_gid)
+                set_mode(descriptor, spec.dir_mode)
         finally:
             os.close(descriptor)
 

@@ -1,5 +1,6 @@
 """procwatch retry on real folders, without a daemon."""
 
+import contextlib
 import json
 import os
 from collections.abc import Iterator
@@ -131,6 +132,41 @@ def test_a_damaged_error_file_is_no_obstacle(content: str, site: Site) -> None:
     (site.root / "failed/a.jpg.error.json").write_text(content)
     assert retry(site, site.root / "failed/a.jpg") == 0
     assert names(site.root / "inbox") == ["a.jpg"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give rights to folders of others")
+def test_a_folder_that_takes_the_place_of_the_one_just_made_keeps_its_rights(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever may write the inbox may put somebody's closed folder there, in the same instant."""
+    closed = site.root / "inbox/closed"
+    closed.mkdir(mode=0o700)
+    os.chown(closed, 65534, 65534)
+    mkdir = os.mkdir
+
+    def swapped(path: str, mode: int = 0o777) -> None:
+        mkdir(path, mode)
+        (site.root / "inbox/deep").rename(site.root / "inbox/aside")
+        closed.rename(site.root / "inbox/deep")
+
+    monkeypatch.setattr(os, "mkdir", swapped)
+    with contextlib.suppress(OSError):
+        retrying._make_folder(RealFs(), site.spec, "deep")
+    status = (site.root / "inbox/deep").stat()
+    assert (status.st_uid, status.st_gid, status.st_mode & 0o7777) == (65534, 65534, 0o700)
+
+
+def test_a_folder_made_again_is_owned_and_opened_as_the_inbox_is(site: Site) -> None:
+    old = os.umask(0o077)
+    try:
+        assert retry(site, "deep/er/c.jpg") == 0
+    finally:
+        os.umask(old)
+    inbox = (site.root / "inbox").stat()
+    for name in ("deep", "deep/er"):
+        status = (site.root / "inbox" / name).stat()
+        assert (status.st_uid, status.st_gid) == (inbox.st_uid, inbox.st_gid)
+        assert status.st_mode & 0o7777 == site.spec.dir_mode
 
 
 @pytest.mark.parametrize("command", ["retry", "explain"])
