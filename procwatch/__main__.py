@@ -5,9 +5,12 @@ def main() -> int:
     """Run the command line of this process and return its exit code."""
     import sys
 
-    from procwatch.cli.main import main as run_command_line
+    try:
+        from procwatch.cli.main import main as run_command_line
 
-    return run_command_line(sys.argv[1:])
+        return run_command_line(sys.argv[1:])
+    except KeyboardInterrupt:  # while it is imported
+        return 130
 
 
 if __name__ == "__main__":

@@ -165,8 +165,21 @@ def _reason(folder: str, number: int, what: str) -> str:
     except KeyError:
         user = str(uid)
     shown = one_line(shlex.quote(folder))
+    fix = _access(folder, user) if number in (errno.EACCES, errno.EPERM) else _fix(shown, user, uid, number)
+    return f"{shown} {what} by user {user} (uid {uid}): {os.strerror(number)}; {fix}"
+
+
+def _access(folder: str, user: str) -> str:
+    """Return how to give the user access: to the folder, or where it is not there, to the nearest that is."""
+    there = folder
+    while not os.path.lexists(there) and there != os.path.dirname(there):
+        there = os.path.dirname(there)
+    # Where it may not even look it might find all that it needs.
+    rights = "rwx" if there == folder or os.access(there, os.X_OK, effective_ids=True) else "x"
+    above = " (and x on the folders above)" if rights == "rwx" else ""
     return (
-        f"{shown} {what} by user {user} (uid {uid}): {os.strerror(number)}; {_fix(shown, user, uid, number)}"
+        f"give that user access: sudo setfacl -m u:{user}:{rights} {one_line(shlex.quote(there))}{above},"
+        f" under systemd also ReadWritePaths={one_line(shlex.quote(folder))}"
     )
 
 
@@ -175,11 +188,6 @@ def _fix(folder: str, user: str, uid: int, number: int) -> str:
         owner = "" if uid == 0 else f" && sudo chown {user} {folder}"
         return (
             f"create it, or mount what belongs there: {'' if uid == 0 else 'sudo '}mkdir -p {folder}{owner}"
-        )
-    if number in (errno.EACCES, errno.EPERM):
-        return (
-            f"give that user access: sudo setfacl -m u:{user}:rwx {folder} (and x on the folders above),"
-            f" under systemd also ReadWritePaths={folder}"
         )
     if number == errno.EROFS:
         return (

@@ -200,7 +200,8 @@ def test_preallocated_closed_and_filled_by_another_before_settle(places: Places,
 
 def rewritten(places: Places, daemon: Daemon, name: str, versions: list[bytes]) -> None:
     """Judge a file that was written several times: what was rendered is one of the versions, at last the last."""
-    eventually(lambda: not (places.inbox / name).exists())
+    patience_s = 20 + 20  # what ended early is tried again after `incomplete_after`
+    eventually(lambda: not (places.inbox / name).exists(), patience_s)
     eventually(lambda: logs.terminal(daemon.lines(), name))
     ends = logs.terminal(daemon.lines(), name)
     assert {line["event"] for line in ends} == {"job.done"}, ends

@@ -110,6 +110,13 @@ def test_a_state_folder_that_refuses_writers_stops_the_start(tmp_path: Path, ref
         prepare(settings)
 
 
+def test_the_fix_names_a_folder_that_is_there(tmp_path: Path, refusing: Path) -> None:
+    """setfacl cannot give access to what does not exist."""
+    settings = dataclasses.replace(zero_config(str(tmp_path)), state_dir=str(refusing / "state/deeper"))
+    with pytest.raises(NoInboxError, match=rf"setfacl -m u:\S+:rwx {refusing} \(and x"):
+        prepare(settings)
+
+
 def test_a_file_in_the_way_is_named(tmp_path: Path) -> None:
     (tmp_path / "outbox").write_text("")
     with pytest.raises(NoInboxError, match=r"outbox cannot be used .*a file is in the way"):
