@@ -4,7 +4,7 @@ import os
 import time
 from typing import Any, Final
 
-from procwatch.dispatch.backlog import Backlog
+from procwatch.dispatch.backlog import FINISHING, Backlog
 from procwatch.dispatch.inbox_runtime import InboxRuntime
 from procwatch.dispatch.job import Job
 from procwatch.dispatch.registry import Registry
@@ -46,7 +46,7 @@ def of(
 def pause_reason(runtime: InboxRuntime, backlog: Backlog) -> str | None:
     """Return why no job of the inbox starts, None when they may."""
     reasons = backlog.why_paused(runtime.spec.name)
-    shown = [_PAUSES.get(why, why) for why in sorted(reasons) if why != "trouble"]
+    shown = [_PAUSES.get(why, why) for why in sorted(reasons) if why not in ("trouble", FINISHING)]
     if "trouble" in reasons:
         shown.append(runtime.trouble or "the output side has trouble")
     return " and ".join(shown) or None

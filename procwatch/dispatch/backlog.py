@@ -1,8 +1,12 @@
 """The backlog: jobs that are ready to run, served fairly by inbox; suspects run alone."""
 
 from collections import OrderedDict, deque
+from typing import Final
 
 from procwatch.dispatch.job import Job
+
+#: A reason for a pause that nobody has to be told: the disk takes what is finished already, which lasts a moment.
+FINISHING: Final = "finishing"
 
 
 class Backlog:

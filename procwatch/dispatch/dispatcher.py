@@ -14,7 +14,7 @@ from typing import Final
 from structlog.typing import FilteringBoundLogger
 
 from procwatch.dispatch import lines
-from procwatch.dispatch.backlog import Backlog
+from procwatch.dispatch.backlog import FINISHING, Backlog
 from procwatch.dispatch.endings import Endings
 from procwatch.dispatch.inbox_runtime import InboxRuntime
 from procwatch.dispatch.job import Job
@@ -40,6 +40,9 @@ from procwatch.pool.ports import Running, WorkerPool
 #: Above this many jobs in memory scans pause; the folder itself is the queue for the rest.
 HIGH_WATER: Final = 5000
 LOW_WATER: Final = 1000
+#: Above this many finished files of an inbox that its disk has not taken yet, none of its jobs is started.
+UNFINISHED_MANY: Final = 200
+UNFINISHED_FEW: Final = 100
 
 
 class Dispatcher:
@@ -256,11 +259,18 @@ class Dispatcher:
         return any(job.suspicion for jobs in (self._starting, self._running) for job in jobs.values())
 
     def _press_back(self) -> None:
-        """Pause an inbox's scans while enough of it is in memory, so that a million waiting files cost none."""
+        """Pause an inbox's scans while enough of it is in memory, so that a million waiting files cost none.
+
+        And start none of its jobs while its disk cannot keep up with the workers: what they made waits in memory, too.
+        """
         for name, runtime in self._inboxes.items():
             waiting = self._backlog.count(name)
             runtime.is_backlogged = waiting > 0 and not self.stopping
             count = waiting + len(runtime.arrivals.settling)
+            if runtime.unfinished > UNFINISHED_MANY:
+                self._backlog.pause(name, FINISHING)
+            elif runtime.unfinished < UNFINISHED_FEW:
+                self._backlog.resume(name, FINISHING)
             runtime.set_backpressure(full=count > (LOW_WATER if runtime.is_full else HIGH_WATER))
 
     def _begin(self, job: Job) -> None:

@@ -114,6 +114,7 @@ class InboxRuntime:
         self._orders: list[Order] = []
         self._gathering: Timer | None = None
         self._finishing = False
+        self._in_lane = 0  # orders that the finishing lane has
         self._untold: list[tuple[Callable[..., None], tuple[Any, ...]]] = []  # of the finishing lane
         self._scan_cause = "start"
         self._missed_before = 0
@@ -174,6 +175,11 @@ class InboxRuntime:
         # Nobody can say what is in a lost inbox; the watch has told why.
         unseen = not self.scans and not self.watch.is_lost
         return self.is_finishing or bool(self.parked) or self._scanner.busy or unseen
+
+    @property
+    def unfinished(self) -> int:
+        """Orders that the finishing lane has, or will get."""
+        return self._in_lane + len(self._orders)
 
     @property
     def is_finishing(self) -> bool:
@@ -237,7 +243,7 @@ class InboxRuntime:
             self._gathering.cancel()
             self._gathering = None
         batch, self._orders = self._orders, []
-        self._finishing = True
+        self._finishing, self._in_lane = True, len(batch)
         self._finish_lane.submit(self._finish, batch)
 
     def _finish(self, batch: list[Order]) -> None:
@@ -270,7 +276,7 @@ class InboxRuntime:
             self._finished()
 
     def _finished(self) -> None:
-        self._finishing = False
+        self._finishing, self._in_lane = False, 0
         if self._orders:
             self._flush_soon()
 

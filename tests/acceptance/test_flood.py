@@ -150,6 +150,9 @@ def test_a_folder_full_of_waiting_files_is_worked_off(
         eventually(lambda: not any(places.inbox.iterdir()), 60, every_s=0.5)
         account(dots)
         assert len(logs.terminal(daemon.lines())) == count
+    assert largest - at_rest < 40 * 2**20, (
+        "what waits, and what the disk has not taken yet, does not pile up in memory"
+    )
     audited = procwatch("audit", "-c", config, cwd=tmp_path)
     assert audited.returncode == 0, audited.stdout
     print(
