@@ -25,7 +25,7 @@ ERROR_CODES: Final[dict[str, str]] = {
     "over-memory-budget": "rendering would need more memory than the whole pool may use",
     "not-readable": "procwatch is not allowed to read the file",
     "name-conflict": "an output name is taken by another file and on_conflict is set to fail",
-    "internal-error": "a defect of procwatch; please report it with the reason",
+    "internal-error": "a defect of procwatch, or workers gave the file back 20 times; please report it with the reason",
 }
 
 

@@ -28,6 +28,7 @@ from procwatch.dispatch.loop import Loop
 from procwatch.dispatch.registry import Registry
 from procwatch.errors import EXIT_INTERRUPTED, NoInboxError, ProcwatchError
 from procwatch.heartbeat import Heartbeat, status_line
+from procwatch.imaging.codecs import extensions_of
 from procwatch.intake.lock import lock_folder
 from procwatch.model import InboxSpec, ids_start_after
 from procwatch.observe.log import Log
@@ -460,7 +461,10 @@ def _has_terminal() -> bool:
 
 def _plan(recipe: Any) -> RecipePlan:
     templates: Mapping[str, str] = {output.name: output.template for output in recipe.outputs}
-    return RecipePlan(name=recipe.name, hash=recipe.hash, templates=templates, payload=recipe)
+    extensions = {output.name: extensions_of(output.format) for output in recipe.outputs}
+    return RecipePlan(
+        name=recipe.name, hash=recipe.hash, templates=templates, payload=recipe, extensions=extensions
+    )
 
 
 def _boot_id() -> str:

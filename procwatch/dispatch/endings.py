@@ -241,11 +241,15 @@ class Endings:
         elif code == "name-conflict":
             self.fail(here, code, reason, report=report)
         else:
-            here.relosses += 1
-            if here.relosses >= _MAX_RELOSSES:
-                self.fail(here, "internal-error", f"{reason} ({here.relosses} times)", report=report)
-            else:
-                self.requeue.retry(here, error=code, reason=reason, report=report)
+            self.render_again(here, code, reason, report)
+
+    def render_again(self, job: Job, code: str, reason: str, report: Report | None) -> None:
+        """What the worker made cannot be published; after some times the job fails."""
+        job.relosses += 1
+        if job.relosses >= _MAX_RELOSSES:
+            self.fail(job, "internal-error", f"{reason} ({job.relosses} times)", report=report)
+        else:
+            self.requeue.retry(job, error=code, reason=reason, report=report)
 
     def failed(self, job: str, line: Mapping[str, Any]) -> None:
         here = self._registry.get(job)

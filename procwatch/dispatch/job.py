@@ -15,6 +15,7 @@ class RecipePlan:
     hash: str
     templates: Mapping[str, str]  # output → name template
     payload: object
+    extensions: Mapping[str, frozenset[str]]  # output → those that its format can have
 
 
 @dataclass(kw_only=True, slots=True)
@@ -38,12 +39,22 @@ class Job:
     refusals: int = 0  # times that a worker could not read what the daemon can
     relosses: int = 0  # times that staged files were gone
     stales: int = 0  # times that a worker's sandbox did not fit the folders
+    free_rounds: int = 0  # that cost it nothing while its file stayed the same
+    free_of: Fingerprint | None = None  # that file
+    folders_seen: object = None  # what the daemon found where a worker's sandbox did not fit
     grant_bytes: int = 0  # memory that a worker said it needs; 0: what every job gets
     started_s: float = 0.0  # monotonic, of the current attempt
     touched: Cause | None = None  # an event that came while it was in work: look again when it is over
     told_stuck: bool = False  # people were told already that the original cannot be removed
     sha256: str | None = None
     error: str = ""  # set with State.FAILED
+
+    def count_free_round(self) -> int:
+        """Note that a worker gave it back, or died, for no fault of its file; return how often that was so."""
+        if self.free_of != self.fingerprint:
+            self.free_of, self.free_rounds = self.fingerprint, 0
+        self.free_rounds += 1
+        return self.free_rounds
 
     @property
     def identity(self) -> Identity:

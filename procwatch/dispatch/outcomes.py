@@ -4,24 +4,26 @@ Loop thread only. Whose fault it is decides: the file's, the worker's, the outpu
 """
 
 import errno
+import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any, Final
 
 from structlog.typing import FilteringBoundLogger
 
-from procwatch.dispatch import lines
+from procwatch.dispatch import lines, probing
 from procwatch.dispatch.backlog import Backlog
 from procwatch.dispatch.endings import Endings
 from procwatch.dispatch.inbox_runtime import InboxRuntime
-from procwatch.dispatch.job import Job
+from procwatch.dispatch.job import Job, RecipePlan
 from procwatch.dispatch.journal import Journal
 from procwatch.dispatch.large import LargeJobs
 from procwatch.dispatch.loop import Loop
 from procwatch.dispatch.publishing import STAGING
 from procwatch.dispatch.registry import Registry
-from procwatch.dispatch.retry import after_death
+from procwatch.dispatch.retry import MAX_FREE_ROUNDS, after_death, pause_s
 from procwatch.intake.settle import Cause
 from procwatch.model import Limits, Rendered, RenderFailed, State, staging_folder
 from procwatch.pool.ports import Report
@@ -29,6 +31,13 @@ from procwatch.units import format_size
 
 #: A worker that may not read what the daemon reads gets this many chances.
 _MAX_REFUSALS: Final = 3
+#: What a worker may say without costing the file an attempt: see model.RenderFailed.
+_FREE: Final = frozenset({"vanished", "changed", "environment", "deferred", "sandbox-stale"})
+#: Deaths for which the daemon has its own eyes: a canary that died too, a file system that is silent, the end.
+_SEEN_BY_THE_DAEMON: Final = frozenset({"degraded", "abandoned", "stopped"})
+_MAX_NOTES: Final = 4
+_MAX_NOTE: Final = 300  # characters, each of at most 12 bytes in a log line
+_MAX_WORD: Final = 40
 #: After so many new workers that do not fit either, the inbox waits: somebody is still at work on its folders.
 _MAX_STALES: Final = 3
 
@@ -69,10 +78,19 @@ class Outcomes:
         if report.death is not None:
             self._died(job, report, staging)
         elif isinstance(report.result, Rendered):
-            self._endings.publish(job, report, report.result, staging)
+            self._rendered(job, report, report.result, staging)
         else:
             assert report.result is not None
             self._unrendered(job, report, report.result, staging)
+
+    def _rendered(self, job: Job, report: Report, rendered: Rendered, staging: str) -> None:
+        runtime = self._inboxes[job.inbox]
+        wrong = misfit(runtime.recipe, rendered)
+        if wrong:  # the worker lies, or the recipe is a newer one
+            runtime.clean(staging)
+            self._endings.render_again(job, "staging-lost", wrong, report)
+        else:
+            self._endings.publish(job, report, in_bounds(rendered), staging)
 
     def _died(self, job: Job, report: Report, staging: str) -> None:
         death = report.death
@@ -81,7 +99,13 @@ class Outcomes:
             return  # the ledger says "running"; an orderly end forgives it
         if death.kind == "timeout" and self._inboxes[job.inbox].pulse.is_late:
             death = replace(death, kind="abandoned")  # it waited for a file system that does not answer
-        verdict = after_death(death, deaths=job.deaths, timeout_s=self.limits.timeout_s)
+        free = not death.started and death.kind not in _SEEN_BY_THE_DAEMON
+        verdict = after_death(
+            death,
+            deaths=job.deaths,
+            timeout_s=self.limits.timeout_s,
+            free_rounds=job.count_free_round() if free else 0,
+        )
         job.deaths = verdict.deaths
         if verdict.action == "fail":
             self._endings.fail(job, verdict.error, verdict.reason, report=report, staging=staging)
@@ -92,24 +116,35 @@ class Outcomes:
     def _unrendered(self, job: Job, report: Report, result: RenderFailed, staging: str) -> None:
         runtime = self._inboxes[job.inbox]
         code, reason = result.code, result.reason
-        if code in ("vanished", "changed", "environment", "deferred"):
-            runtime.clean(staging)
-        if code == "vanished":
-            self.vanish(job, reason)
+        young_s = self._young_s(job) if code == "truncated" else 0.0
+        if code not in _FREE and young_s <= 0:
+            self._charged(job, report, result, staging)
+            return
+        runtime.clean(staging)
+        if code == "environment":
+            self._doubt(job, report, reason)
+        elif code == "sandbox-stale" and job.stales + 1 >= _MAX_STALES:
+            self._doubt_stale(job, report, reason)
+        elif self._is_enough(job, report, code, reason):
+            return
+        elif code == "vanished":  # is it? a look costs nothing
+            self._look_again(job, reason)
         elif code == "changed":
             self.settle_again(job, error=code, reason=reason)
-        elif code == "environment":
-            self.hinder(job, reason)
         elif code == "deferred":
             self._defer(job, int(reason), report)
         elif code == "sandbox-stale":  # the pool replaces its workers by itself
-            self._stale(job, report, reason)
-        elif code == "truncated" and (young_s := self._young_s(job)) > 0:
-            runtime.clean(staging)
+            job.stales += 1
+            self.retry(job, error=code, reason=reason, report=report)
+        else:
             self.settle_again(
                 job, error=code, reason=f"{reason}; it may still be on its way", after_s=young_s
             )
-        elif code == "not-readable" and job.refusals + 1 < _MAX_REFUSALS:
+
+    def _charged(self, job: Job, report: Report, result: RenderFailed, staging: str) -> None:
+        runtime = self._inboxes[job.inbox]
+        code, reason = result.code, result.reason
+        if code == "not-readable" and job.refusals + 1 < _MAX_REFUSALS:
             job.refusals += 1
             runtime.clean(staging)  # a medium that fails in the middle of a file leaves a folder there
             self.settle_again(job, error=code, reason=reason, after_s=runtime.spec.settle_s)
@@ -129,20 +164,66 @@ class Outcomes:
         self._tell_retrying(job, "deferred", f"waits for {format_size(needed_bytes)} of memory", 0.0, report)
         self._large.add(job, self._loop.clock())
 
-    def _stale(self, job: Job, report: Report, reason: str) -> None:
-        """The worker was started for folders that have been replaced since: nothing is charged."""
-        job.stales += 1
-        if job.stales < _MAX_STALES:
-            self.retry(job, error="sandbox-stale", reason=reason, report=report)
+    # -- what a worker says that only the daemon can confirm --------------------------------------
+
+    def _is_enough(self, job: Job, report: Report, code: str, reason: str) -> bool:
+        """Count a round that costs the job nothing; fail it when it had too many of them."""
+        rounds = job.count_free_round()
+        if rounds > MAX_FREE_ROUNDS:
+            told = f"workers gave this file back {rounds} times; the last one said {code}: {reason}"
+            self._endings.fail(job, "internal-error", told, report=report)
+        return rounds > MAX_FREE_ROUNDS
+
+    def _doubt(self, job: Job, report: Report, reason: str) -> None:
+        """A worker says that the machine is in trouble: the inbox waits if the daemon finds so too, else the job alone."""
+        spec = self._inboxes[job.inbox].spec
+        claimed = parse_environment(reason).errno
+        look = partial(probing.trouble, spec.path, job.path, f"{spec.outbox}/{STAGING}", claimed)
+        self._in_thread(look, partial(self._looked, job, report, reason))
+
+    def _looked(self, job: Job, report: Report, reason: str, error: OSError | None) -> None:
+        if self._registry.get(job.id) is not job:
             return
-        job.stales = 0
-        self.put_back(job)
-        self._endings.pause_for(self._inboxes[job.inbox], OSError(errno.EACCES, reason))
+        if error is not None:
+            self.put_back(job)
+            self._endings.pause_for(self._inboxes[job.inbox], error)
+        elif not self._is_enough(job, report, "environment", reason):
+            told = f"{reason}; the daemon finds nothing wrong"
+            self.settle_again(job, error="environment", reason=told, after_s=pause_s(job.free_rounds))
+
+    def _doubt_stale(self, job: Job, report: Report, reason: str) -> None:
+        """New workers do not fit either: is somebody at work on the folders?"""
+        spec = self._inboxes[job.inbox].spec
+        look = partial(probing.folders, spec.path, f"{spec.outbox}/{STAGING}", report.slot)
+        self._in_thread(look, partial(self._looked_stale, job, report, reason))
+
+    def _looked_stale(self, job: Job, report: Report, reason: str, found: tuple[object, object]) -> None:
+        if self._registry.get(job.id) is not job:
+            return
+        same, job.folders_seen = job.folders_seen == (report.slot, found), (report.slot, found)
+        if not same or None in found:
+            job.stales = job.free_rounds = 0
+            self.put_back(job)
+            self._endings.pause_for(self._inboxes[job.inbox], OSError(errno.EACCES, reason))
+        elif not self._is_enough(job, report, "sandbox-stale", reason):
+            self.settle_again(job, error="sandbox-stale", reason=reason, after_s=pause_s(job.free_rounds))
+
+    def _in_thread(self, look: Callable[[], Any], then: Callable[[Any], None]) -> None:
+        """Have something found out that may block; the job stays as it is until then."""
+        threading.Thread(
+            target=lambda: self._loop.post(then, look()), name="procwatch-probe", daemon=True
+        ).start()
 
     def _young_s(self, job: Job) -> float:
-        """Return for how long a file that ends early may still be one that is being written."""
-        age_s = (time.time_ns() - job.changed_ns) / 1e9
-        return self._inboxes[job.inbox].spec.incomplete_after_s - max(age_s, 0.0)
+        """Return for how long a file that ends early may still be one that is being written.
+
+        Anybody may set its mtime: times that lie in the future, beyond what clocks of two machines differ, say nothing.
+        """
+        window_s = self._inboxes[job.inbox].spec.incomplete_after_s
+        now_ns = time.time_ns()
+        times = (job.fingerprint.mtime_ns, job.ctime_ns)
+        ages_s = [age_s for age_s in ((now_ns - at) / 1e9 for at in times) if age_s >= -window_s]
+        return window_s - max(min(ages_s), 0.0) if ages_s else 0.0
 
     def _staging(self, job: Job, report: Report) -> str:
         root = f"{self._inboxes[job.inbox].spec.outbox}/{STAGING}"
@@ -165,16 +246,19 @@ class Outcomes:
 
     def settle_again(self, job: Job, *, error: str, reason: str, after_s: float = 0.0) -> None:
         """The file is not what it was, or not all there: look at it again, as the same job."""
+        self._tell_retrying(job, error, reason, after_s, None)
+        self._look_again(job, reason, after_s)
+
+    def _look_again(self, job: Job, reason: str, after_s: float = 0.0) -> None:
         deaths, suspicion = job.deaths, job.suspicion
         self._journal.submit(lambda ledger: ledger.requeue(job.id, deaths=deaths, suspicion=suspicion))
         self._registry.set_aside(job, reason)
-        self._tell_retrying(job, error, reason, after_s, None)
         self._inboxes[job.inbox].arrivals.look(job.path, job.touched or Cause.SCAN, after_s=after_s)
 
     def hinder(self, job: Job, reason: str) -> None:
-        """The output side refused what a worker made, nobody's fault: the inbox pauses, then it is rendered again."""
+        """The output side refused what a worker made, as the daemon found itself: the inbox pauses for a while."""
         self.put_back(job)
-        self._endings.pause_for(self._inboxes[job.inbox], _parse_environment(reason))
+        self._endings.pause_for(self._inboxes[job.inbox], parse_environment(reason))
 
     def vanish(self, job: Job, reason: str) -> None:
         self._registry.remove(job)
@@ -191,7 +275,25 @@ class Outcomes:
         emit("job.retrying", **lines.about(job), **fields, delay_s=round(delay_s, 3))
 
 
-def _parse_environment(reason: str) -> OSError:
-    """Return the OSError that a worker described as "ENAME: text"."""
+def parse_environment(reason: str) -> OSError:
+    """Return the OSError that somebody described as "ENAME: text"; without a number where there is no such name."""
     name, _, text = reason.partition(": ")
-    return OSError(getattr(errno, name, None), text or reason)
+    number = getattr(errno, name) if name in errno.errorcode.values() else None
+    return OSError(number, text or reason)
+
+
+def misfit(recipe: RecipePlan, rendered: Rendered) -> str:
+    """Say what a worker made that the recipe cannot make; nothing where all fits. It may lie, to have a name end in .php."""
+    for staged in rendered.renditions:
+        allowed = recipe.extensions.get(staged.output)
+        if allowed is None:
+            return f"the worker made an output that the recipe does not have: {staged.output[:_MAX_WORD]!a}"
+        if staged.ext not in allowed:
+            return f"the worker made a .{staged.ext} of the output {staged.output}"
+    return ""
+
+
+def in_bounds(rendered: Rendered) -> Rendered:
+    """Cut what goes into a log line: the journal takes 48 KiB a line."""
+    notes = {key[:_MAX_WORD]: text[:_MAX_NOTE] for key, text in list(rendered.notes.items())[:_MAX_NOTES]}
+    return replace(rendered, notes=notes, format=rendered.format[:_MAX_WORD])

@@ -10,6 +10,9 @@ from procwatch.pool.ports import Death
 MAX_WORKER_DEATHS: Final = 2
 #: A daemon that died this often while the job ran alone died of the job.
 MAX_DAEMON_DEATHS: Final = 3
+#: Rounds that cost a job nothing, while its file stays the same. Honest workers need two or three; one that was taken
+#: over would have them without end.
+MAX_FREE_ROUNDS: Final = 20
 #: Trouble of the output side: first wait, and the longest.
 _PAUSE_S: Final = 1.0
 PAUSE_MAX_S: Final = 60.0
@@ -25,12 +28,10 @@ class Verdict:
     deaths: int  # of workers, charged to the job from now on
 
 
-def after_death(death: Death, *, deaths: int, timeout_s: float) -> Verdict:
-    """Return what a worker's death means for the job it had."""
+def after_death(death: Death, *, deaths: int, timeout_s: float, free_rounds: int = 0) -> Verdict:
+    """Return what a worker's death means for the job it had; `free_rounds` that cost it nothing, with this one."""
     if not death.started:
-        why = "workers die of everything at present" if death.kind == "degraded" else "it had not begun"
-        reason = f"the worker was lost and the file is not blamed: {why}"
-        return Verdict(action="retry", error="worker-crashed", reason=reason, deaths=deaths)
+        return _not_begun(death, deaths, free_rounds)
     if death.kind == "abandoned":
         reason = "its file system does not answer; the worker was taken away"
         return Verdict(action="retry", error="file-system-silent", reason=reason, deaths=deaths)
@@ -45,6 +46,15 @@ def after_death(death: Death, *, deaths: int, timeout_s: float) -> Verdict:
         reason = f"{deaths} worker processes died of this file (the last by {death.exit})"
         return Verdict(action="fail", error="worker-crashed", reason=reason, deaths=deaths)
     reason = f"the worker died by {death.exit}"
+    return Verdict(action="retry", error="worker-crashed", reason=reason, deaths=deaths)
+
+
+def _not_begun(death: Death, deaths: int, free_rounds: int) -> Verdict:
+    if free_rounds > MAX_FREE_ROUNDS:
+        reason = f"workers were lost with this file, or gave it back, {free_rounds} times; none said that it had begun"
+        return Verdict(action="fail", error="worker-crashed", reason=reason, deaths=deaths)
+    why = "workers die of everything at present" if death.kind == "degraded" else "it had not begun"
+    reason = f"the worker was lost and the file is not blamed: {why}"
     return Verdict(action="retry", error="worker-crashed", reason=reason, deaths=deaths)
 
 

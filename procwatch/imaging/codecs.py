@@ -121,3 +121,9 @@ def codec_for(format_name: str, *, has_alpha: bool, size: tuple[int, int]) -> Co
     if not has_alpha:
         return CODECS["jpeg"]
     return CODECS["webp" if max(size) <= CODECS["webp"].max_side else "png"]
+
+
+def extensions_of(format_name: str) -> frozenset[str]:
+    """Return what the names of an output can end in."""
+    names = ("jpeg", "webp", "png") if format_name == "auto" else (format_name,)
+    return frozenset(CODECS[name].ext for name in names)

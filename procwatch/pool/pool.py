@@ -31,6 +31,10 @@ _RESTART_DELAY_S = 0.5
 _RESTART_DELAY_MAX_S = 30.0
 #: The canary image takes milliseconds; only a machine in trouble, or a broken installation, comes near this.
 _CANARY_TIMEOUT_S = 30.0
+#: For so long after one worker's word had all of them replaced, others that say the same are replaced alone.
+_STALE_AGAIN_S = 10.0
+_STALE = "folders changed; the sandbox binds to the old ones"
+_OUTDATED = -1  # a generation older than all
 #: Threads that start or end a worker give up within seconds; one that does not is left behind, as a daemon.
 _STOP_S = 15.0
 #: Rust and C++ libraries abort where Python raises MemoryError. An abort of a job that was expected to need more than
@@ -104,6 +108,7 @@ class ProcessWorkerPool:
         self._outdated = threading.Event()  # set for workers that are being started, when their entry is old
         self._born: set[Worker] = set()  # started by a thread, not yet given to a slot
         self._generation, self._renewal = 0, ""  # older workers are replaced, and why
+        self._renew_all_at_s = 0.0  # before it a worker that says "sandbox-stale" is replaced alone
         self._breaker = Breaker()
         self._withheld: list[tuple[Running, Report]] = []  # deaths whose blame the canary decides
         prepare_forkserver(entry.preload)
@@ -269,10 +274,16 @@ class ProcessWorkerPool:
         return Report(slot=slot.number, worker_pid=worker.pid, run_s=run_s, result=result, death=death)
 
     def _renew_if_stale(self, worker: Worker, result: RenderResult) -> None:
-        """What one worker's sandbox no longer fits, no other's of its generation does."""
+        """What one worker's sandbox no longer fits, no other's of its generation does; but it may lie, again and again."""
         stale = isinstance(result, RenderFailed) and result.code == "sandbox-stale"
-        if stale and worker.generation == self._generation:
-            self.renew("folders changed; the sandbox binds to the old ones")
+        if not stale or worker.generation != self._generation:
+            return
+        now_s = self._clock()
+        if now_s >= self._renew_all_at_s:
+            self._renew_all_at_s = now_s + _STALE_AGAIN_S
+            self.renew(_STALE)
+        else:
+            worker.generation, self._renewal = _OUTDATED, self._renewal or _STALE
 
     def _recycle_if_due(self, slot: _Slot, worker: Worker) -> None:
         """Replace a worker that has done enough or grown too much; it stays out of `idle` from here on."""

@@ -160,6 +160,17 @@ def test_a_worker_ends_neither_the_fork_server_nor_its_colleagues(tmp_path: Path
         assert "lost with the fork server" not in {lost["reason"] for lost in bench.witness.lost}
 
 
+@pytest.mark.timeout(60)
+def test_who_says_stale_again_and_again_is_replaced_alone(tmp_path: Path) -> None:
+    with bench_of_liars(tmp_path, workers=2) as bench:
+        for _ in range(4):
+            bench.ready().report("says_stale")
+        assert len(bench.ready().witness.recycled) == 2 + 3, "all of them once, then the liar"
+        bench.let_pass(11)
+        bench.report("says_stale")
+        assert len(bench.ready().witness.recycled) == 2 + 3 + 2
+
+
 def bench_of_liars(root: Path, timeout_s: float = 20.0, workers: int = 1) -> PoolBench:
     entry = worker_entry(run=liars.run)
     entry = replace(entry, preload=(*entry.preload, "tests.support.liars"))

@@ -80,6 +80,10 @@ def handshakes(task: RenderTask) -> Any:
     return 4711, {"a": "b"}
 
 
+def says_stale(task: RenderTask) -> Any:
+    return RenderFailed(code="sandbox-stale", reason="so it says"), 0
+
+
 def raises(task: RenderTask) -> Any:
     raise bad_workers.NeedsTwoArgumentsError("odd", "cannot be unpickled")
 
@@ -131,7 +135,7 @@ LIES: Final[dict[str, Callable[[RenderTask], Any]]] = {
         acts, leaves, floods, stammers, repeats, half_and_dies, canarys, handshakes, raises, cuts_memory,
     )
 }  # fmt: skip
-_MORE: Final = {lie.__name__: lie for lie in (half_and_hangs, keeps_locks, kills_the_family)}
+_MORE: Final = {lie.__name__: lie for lie in (half_and_hangs, keeps_locks, kills_the_family, says_stale)}
 
 
 def run(sequence: int, task: RenderTask) -> Any:
