@@ -44,9 +44,22 @@ def ask_daemon(state_dir: str, request: dict[str, Any]) -> dict[str, Any]:
     answer = ask(state_dir, request)
     if answer is None:
         raise NotRunningError(
-            f"no procwatch is running that uses {safe_text(state_dir)}", hint="start it: procwatch run"
+            f"no procwatch is running that uses {safe_text(state_dir)}",
+            hint=f"start it: {_start_command(state_dir)}",
         )
     return answer
+
+
+def _start_command(state_dir: str) -> str:
+    """Return how a daemon with this state folder is started, as far as that can be told from it."""
+    import shlex
+
+    from procwatch.settings.load import STATE_NAME
+
+    folder, name = os.path.split(state_dir)
+    return (
+        f"procwatch run {safe_text(shlex.quote(folder))}" if name == STATE_NAME else "procwatch run -c FILE"
+    )
 
 
 def split_words(words: list[str]) -> tuple[str | None, str | None]:

@@ -78,7 +78,7 @@ def _sizes(report: "AuditReport") -> "Iterator[str]":
             inbox = folder.inbox
             yield f"inbox {safe_text(inbox)}"
         yield (
-            f"  {folder.folder:<8} {folder.files:>8} files  {format_size(folder.bytes):>10}  {safe_text(folder.path)}"
+            f"  {folder.folder:<8} {folder.files:>8} {'file ' if folder.files == 1 else 'files'}  {format_size(folder.bytes):>10}  {safe_text(folder.path)}"
         )
 
 

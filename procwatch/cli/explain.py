@@ -7,7 +7,8 @@ import sqlite3
 from typing import TYPE_CHECKING, Any
 
 from procwatch.cli.nearby import add_nearby_arguments, settings_near
-from procwatch.errors import EXIT_OK, ProcwatchError
+from procwatch.cli.target import settings_for
+from procwatch.errors import EXIT_OK, ProcwatchError, UsageError
 from procwatch.observe.console import safe_text
 
 if TYPE_CHECKING:
@@ -19,29 +20,40 @@ EXAMPLES = """examples:
   procwatch explain ~/pictures/inbox/a.jpg         why is it still there?
   procwatch explain ~/pictures/failed/b.jpg        why did it fail?
   procwatch explain ~/pictures/outbox/c-web.jpg    what is it made of, and when?
-  procwatch explain -d ~/pictures 2024/d.jpg       by its name in the inbox, wherever it is now
+  procwatch explain ~/pictures 2024/d.jpg          by its name in the inbox, wherever it is now
 
 Asks the daemon where one runs, else the ledger and the file itself.
 """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("path", metavar="PATH", help="a file in an inbox, or one that was there")
+    parser.add_argument(
+        "words",
+        metavar="[DIR] PATH",
+        nargs="+",
+        help="a file in an inbox, or one that was there; before it a folder, as -d, if it is not around the path",
+    )
     add_nearby_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Print `path: sentence`."""
-    from procwatch.errors import UsageError
-
-    try:
-        settings = settings_near(args, [args.path])
-    except UsageError:
-        print(
-            f"{safe_text(args.path)}: not in any inbox (there is no procwatch.toml and no .procwatch/ around it)"
-        )
-        return EXIT_OK
-    print(f"{safe_text(args.path)}: {_sentence(settings, args.path)}")
+    *folders, path = args.words
+    if len(folders) > 1:
+        raise UsageError("too many arguments", hint="give one path, and before it at most one folder")
+    args.dir = folders[0] if folders else None
+    if folders or args.config or args.directory:
+        settings = settings_for(args)
+    else:
+        try:
+            settings = settings_near(args, [path])
+        except UsageError:
+            around = "there is no procwatch.toml and no .procwatch/ around it"
+            print(
+                f"{safe_text(path)}: not in any inbox ({around}; name the folder: procwatch explain DIR PATH)"
+            )
+            return EXIT_OK
+    print(f"{safe_text(path)}: {_sentence(settings, path)}")
     return EXIT_OK
 
 
@@ -62,7 +74,7 @@ def _sentence(settings: "Settings", path: str) -> str:
         meant = find(path, settings.inboxes, ledger)
         if meant is None:
             names = ", ".join(safe_text(spec.path) for spec in settings.inboxes)
-            return f"not in any inbox (there is {names})"
+            return f"not in any inbox, and procwatch has never seen it (there is {names})"
         return _explain(settings, meant, ledger, live=live)
 
 

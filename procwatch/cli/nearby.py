@@ -4,7 +4,7 @@ import argparse
 import os
 from typing import TYPE_CHECKING
 
-from procwatch.cli.target import add_target_arguments
+from procwatch.cli.target import add_target_arguments, settings_for
 
 if TYPE_CHECKING:
     from procwatch.settings.values import Settings
@@ -23,6 +23,8 @@ def settings_near(args: argparse.Namespace, paths: "list[str]") -> "Settings":
     from procwatch.settings.load import resolve
     from procwatch.settings.trust import site_settings
 
+    if getattr(args, "dir", None) is not None:
+        return settings_for(args)
     if args.config is None and args.directory is None:
         for path in [*paths, "."]:
             home = home_of(path)

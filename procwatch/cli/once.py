@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from procwatch.cli.leaving import leave
-from procwatch.cli.target import add_target_arguments, settings_for
+from procwatch.cli.target import add_target_arguments, prepare_and_tell, settings_for
 from procwatch.errors import EXIT_OK, EXIT_SOME_FAILED, UsageError
 from procwatch.units import counted, parse_duration
 
@@ -49,9 +49,8 @@ def run(args: argparse.Namespace) -> int:
     from procwatch.observe.log import open_log
     from procwatch.observe.progress import Progress, print_summary
     from procwatch.service import Service
-    from procwatch.settings.folders import prepare
 
-    prepared = prepare(settings)  # before the log opens its file there
+    prepared = prepare_and_tell(settings)  # before the log opens its file there
     began_s = time.monotonic()
     with Progress() as progress:
         terminal = sys.stdout.isatty()

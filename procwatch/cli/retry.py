@@ -24,7 +24,7 @@ EXAMPLES = """examples:
   procwatch retry ~/pictures/failed/a.jpg        one file
   procwatch retry ~/pictures/failed/2024         a folder of them
   procwatch retry -d ~/pictures 2024/a.jpg       by its name in the inbox
-  procwatch retry -d ~/pictures --all            every failed file
+  procwatch retry ~/pictures --all               every failed file
   procwatch retry -c my.toml --error timeout     those that failed for one reason
 
 Each goes back to where it was dropped, without replacing anything, and its error file is removed. Works with and
@@ -34,7 +34,10 @@ without a running daemon. exit status: 0, or 1 when a file could not be put back
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "paths", metavar="PATH", nargs="*", help="a failed file, a folder of them, or an original path"
+        "paths",
+        metavar="PATH",
+        nargs="*",
+        help="a failed file, a folder of them, or an original path; with --all and --error the folder, as -d",
     )
     parser.add_argument("--all", action="store_true", help="every failed file")
     parser.add_argument("--error", metavar="CODE", help="every file that failed with this code")
@@ -44,6 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Move the files; return 1 when one could not be moved or found."""
     _check(args)
+    _take_folder(args)
     settings = settings_near(args, args.paths)
     from procwatch.control.protocol import is_running
 
@@ -71,9 +75,32 @@ def run(args: argparse.Namespace) -> int:
     return EXIT_SOME_FAILED if problems else EXIT_OK
 
 
+def _take_folder(args: argparse.Namespace) -> None:
+    """With --all and --error a path is the folder, as -d; alone it does not say what is meant."""
+    from procwatch.settings.trust import is_site
+
+    if args.all or args.error is not None:
+        args.dir, args.paths = (args.paths[0] if args.paths else None), []
+        return
+    for path in args.paths:
+        if is_site(path):
+            shown = safe_text(path)
+            hint = f"procwatch retry {shown} --all, or --error CODE, or paths of failed files"
+            raise UsageError(f"say what to retry in {shown}", hint=hint)
+
+
 def _check(args: argparse.Namespace) -> None:
-    if sum((bool(args.paths), args.all, args.error is not None)) != 1:
-        raise UsageError("say what to retry", hint="give either paths, or --all, or --error CODE")
+    if args.all and args.error is not None:
+        raise UsageError("--all and --error exclude each other", hint="--error CODE is the narrower one")
+    if not args.paths and not args.all and args.error is None:
+        raise UsageError(
+            "say what to retry", hint="paths of failed files; or [DIR] --all; or [DIR] --error CODE"
+        )
+    if (args.all or args.error is not None) and (
+        len(args.paths) > 1 or not all(os.path.isdir(path) for path in args.paths)
+    ):
+        hint = "paths of failed files; or [DIR] --all; or [DIR] --error CODE"
+        raise UsageError("with --all and --error goes at most one folder, and no path of a file", hint=hint)
     if args.error is not None and args.error not in ERROR_CODES:
         import difflib
 

@@ -5,7 +5,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from procwatch.cli.leaving import leave
-from procwatch.cli.target import add_target_arguments, settings_for
+from procwatch.cli.target import add_target_arguments, prepare_and_tell, settings_for
 
 if TYPE_CHECKING:
     from procwatch.service import Service
@@ -28,9 +28,8 @@ def run(args: argparse.Namespace) -> int:
     settings = settings_for(args)
     from procwatch.observe.log import open_log
     from procwatch.service import Service
-    from procwatch.settings.folders import prepare
 
-    prepared = prepare(settings)  # before the log opens its file there
+    prepared = prepare_and_tell(settings)  # before the log opens its file there
     log = open_log(format=settings.log.format, file=settings.log.file, level=args.level or settings.log.level)
     hello = _Hello(settings) if sys.stdout.isatty() else None
     try:

@@ -1,11 +1,15 @@
 """The arguments that say which configuration a command works on, the same for every command."""
 
 import argparse
+import os
+import sys
 from typing import TYPE_CHECKING
 
 from procwatch.errors import UsageError
 
 if TYPE_CHECKING:
+    from procwatch.model import InboxSpec
+    from procwatch.settings.folders import UnusableInbox
     from procwatch.settings.values import Settings
 
 
@@ -21,6 +25,19 @@ def add_target_arguments(parser: argparse.ArgumentParser, *, positional: bool = 
     )
     if positional:
         target.add_argument("dir", metavar="DIR", nargs="?", help="the same as -d DIR")
+
+
+def prepare_and_tell(settings: "Settings") -> "tuple[list[InboxSpec], list[UnusableInbox]]":
+    """Make the folders ready; say so when the whole site was made, since its name may be a slip of the pen."""
+    from procwatch.settings.folders import prepare
+    from procwatch.settings.paths import one_line
+
+    home = os.path.dirname(settings.state_dir)
+    is_new = settings.source is None and not os.path.lexists(home)
+    prepared = prepare(settings)
+    if is_new:
+        print(f"made {one_line(home)}, with inbox, outbox, archive and failed in it", file=sys.stderr)
+    return prepared
 
 
 def settings_for(args: argparse.Namespace) -> "Settings":

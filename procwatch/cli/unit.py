@@ -61,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
     from procwatch.settings.unit_plan import plan_unit
 
     installation = this_installation()
-    plan = plan_unit(settings, installation, name)
+    plan = plan_unit(settings, installation, name, refuse=not args.print)
     if new_config is None and not _names_its_state(config, settings):
         hint = f'add to {one_line(config)}:  [state] dir = "{settings.state_dir}"  so that `procwatch status` finds it'
         plan = replace(plan, notes=(*plan.notes, hint))

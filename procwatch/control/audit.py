@@ -23,6 +23,7 @@ from procwatch.fdopen import is_beneath
 from procwatch.intake.filters import NameFilter
 from procwatch.intake.walk import scan
 from procwatch.model import InboxSpec, Original, State
+from procwatch.units import counted
 
 #: Between two passes with a daemon running: longer than a file needs from rendering to the archive.
 SECOND_LOOK_S: Final = 1.0
@@ -71,7 +72,7 @@ def _pass(inboxes: tuple[InboxSpec, ...], ledger_path: str, *, live: bool) -> Au
 def _tell_unconfigured(inboxes: tuple[InboxSpec, ...], report: AuditReport) -> None:
     for name in sorted(set(report.jobs) - {spec.name for spec in inboxes}):
         count = sum(report.jobs[name].values())
-        report.add(Finding(kind="inbox-unconfigured", inbox=name, path="", detail=f"{count} jobs"))
+        report.add(Finding(kind="inbox-unconfigured", inbox=name, path="", detail=counted(count, "job")))
 
 
 class _InboxAudit:
@@ -192,7 +193,7 @@ class _InboxAudit:
         files = total = 0
         path = os.path.join(root, start) if start else root
         for found in folders_below(root, skip=self._skip - {root}, start=start):
-            files += len(found.sizes)
+            files += sum(folder != "failed" or not name.endswith(ERROR_SUFFIX) for name in found.sizes)
             total += sum(found.sizes.values())
             for name in found.sizes:
                 if name.startswith(TEMP_PREFIX):

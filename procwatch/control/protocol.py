@@ -8,6 +8,7 @@ import contextlib
 import errno
 import json
 import os
+import pwd
 import socket
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
@@ -82,12 +83,20 @@ def _connect(state_dir: str, timeout_s: float) -> socket.socket | None:
         if error.errno in (errno.EACCES, errno.EPERM):
             raise ControlError(
                 f"not allowed to ask the procwatch that uses {state_dir}",
-                hint="run this as its user, or as root: sudo -u procwatch procwatch …",
+                hint=f"run this as its user, or as root: sudo -u {_owner(state_dir)} procwatch …",
             ) from error
         raise ControlError(
             f"cannot ask the procwatch that uses {state_dir}: {error.strerror or error}"
         ) from error
     return connection
+
+
+def _owner(folder: str) -> str:
+    """Return whose folder it is, as far as we may see."""
+    try:
+        return pwd.getpwuid(os.stat(folder).st_uid).pw_name
+    except (OSError, KeyError):
+        return "procwatch"
 
 
 def read_line(connection: socket.socket) -> bytes:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
+from procwatch.delivery.naming import ERROR_SUFFIX
 from procwatch.dispatch.lane import Lane
 from procwatch.dispatch.loop import Loop
 from procwatch.dispatch.publishing import STAGING
@@ -104,8 +105,13 @@ class Measuring:
         for name, path in folders_of(self._spec).items():
             files = total = 0
             is_root = self._is_inbox if name == "inbox" else None
+            uncounted = (
+                ERROR_SUFFIX if name == "failed" else ""
+            )  # so that there are as many as files that failed
             try:
-                for more, size in totals_below(path, skip=apart - {path}, is_root=is_root):
+                for more, size in totals_below(
+                    path, skip=apart - {path}, uncounted=uncounted, is_root=is_root
+                ):
                     files += more
                     total += size
                     yield

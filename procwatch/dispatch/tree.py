@@ -47,11 +47,12 @@ def folders_below(root: str, *, skip: frozenset[str] = frozenset(), start: str =
 
 
 def totals_below(
-    root: str, *, skip: frozenset[str] = frozenset(), is_root: IsRoot | None = None
+    root: str, *, skip: frozenset[str] = frozenset(), uncounted: str = "", is_root: IsRoot | None = None
 ) -> Iterator[tuple[int, int]]:
     """Yield (files, bytes) of every folder below `root`, as folders_below() does, without remembering any name.
 
-    Between two folders nothing is held open, so that whoever measures may rest there. Raises OSError as well when
+    Files whose name ends with `uncounted` are none, but have their bytes. Between two folders nothing is held open, so
+    that whoever measures may rest there. Raises OSError as well when
     `root` has come to lead to a folder that `is_root` denies.
     """
     pending = [""]
@@ -59,8 +60,8 @@ def totals_below(
         folder = pending.pop()
         files = total = 0
         with _unless_gone(folder):
-            for _, status in _files_in(root, folder, pending, skip, is_root):
-                files += 1
+            for name, status in _files_in(root, folder, pending, skip, is_root):
+                files += not (uncounted and name.endswith(uncounted))
                 total += status.st_size
         yield files, total
 

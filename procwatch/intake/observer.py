@@ -32,6 +32,7 @@ from procwatch.intake.inotify import (
 from procwatch.intake.polling import FileSeenEvent, ScanEmitter
 from procwatch.intake.settle import Cause
 from procwatch.intake.walk import Found, leads_elsewhere, named_like_image, scan
+from procwatch.units import counted
 
 #: The smallest set that misses nothing: a hard link is only created, a rename into place only moved.
 _EVENTS: Final[list[type[FileSystemEvent]]] = [
@@ -123,7 +124,7 @@ class InboxObserver:
         if not unwatched:
             return None
         path, code = next(iter(unwatched.items()))
-        return f"{len(unwatched)} folders cannot be watched, first {os.fsdecode(path)}: {os.strerror(code)}"
+        return f"{counted(len(unwatched), 'folder')} cannot be watched, first {os.fsdecode(path)}: {os.strerror(code)}"
 
     def _native_observer(self) -> BaseObserver:
         instance = CarefulInotifyFD(os.fsencode(self._real_root), self._lost)

@@ -281,10 +281,9 @@ _JOBS: Final = (
     Event(
         name="job.done",
         level="info",
-        also=("warning",),
-        meaning="The outputs are published. One of the two terminal lines of a file; at warning when the original is stuck.",
+        meaning="The outputs are published. One of the two terminal lines of a file; a stuck original has its own: file.stuck.",
         fields=(*_TERMINAL, *_ABOUT_SOURCE, REASON.optional, HINT),
-        values={"width": 4032, "height": 3024, "format": "JPEG", "original": "archived"},
+        values={"width": 4032, "height": 3024, "format": "JPEG"},
     ),
     Event(
         name="job.failed",
@@ -294,8 +293,7 @@ _JOBS: Final = (
         values={
             "outputs": [],
             "bytes_out": 0,
-            "reason": "the file ends before the picture does",
-            "original": "failed",
+            "reason": "the picture is cut off or damaged (image file is truncated (172 bytes not processed))",
         },
     ),
     Event(

@@ -124,7 +124,11 @@ def _hint(fields: Mapping[str, Any]) -> str:
 
 
 def _pairs(fields: Mapping[str, Any], *, skip: tuple[str, ...]) -> list[str]:
-    return [f"{safe_text(str(key))}={_value(value)}" for key, value in fields.items() if key not in skip]
+    return [
+        f"{safe_text(str(key))}={_value(value)}"
+        for key, value in fields.items()
+        if key not in skip and value is not None
+    ]
 
 
 def _plain(value: object) -> str:
@@ -133,6 +137,8 @@ def _plain(value: object) -> str:
         return f"{value:.3f}".rstrip("0").rstrip(".")
     if isinstance(value, list | tuple):
         return ", ".join(map(_plain, value))
+    if isinstance(value, Mapping):
+        return ", ".join(f"{_plain(key)}: {_plain(item)}" for key, item in value.items())
     return safe_text(str(value))
 
 

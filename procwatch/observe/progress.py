@@ -76,7 +76,9 @@ class Progress:
             self._display.update(done=done, failed=failed, left=waiting + running, why=shown)
             return
         total = done + failed + waiting + running
-        self._latest = f"{done + failed} of {total} files" + (f", {failed} failed" if failed else "")
+        self._latest = f"{done + failed} of {counted(total, 'file')}" + (
+            f", {failed} failed" if failed else ""
+        )
         if why:
             # The line is not said again as the time runs down.
             self._why = self._why if self._why.startswith(f"; {why}:") else f"; {why}{most}"

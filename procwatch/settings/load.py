@@ -6,6 +6,7 @@ from procwatch.errors import UsageError
 from procwatch.model import InboxSpec, Limits
 from procwatch.settings.cpu import usable_cpus
 from procwatch.settings.memory import memory_budget, usable_memory, worker_memory
+from procwatch.settings.paths import one_line
 from procwatch.settings.values import LogSpec, PoolSpec, Settings
 
 CONFIG_NAME = "procwatch.toml"
@@ -67,6 +68,9 @@ def resolve(config: str | None, directory: str | None) -> Settings:
     if config is not None:
         return load(config)
     if directory is not None:
+        if os.path.isfile(directory):
+            shown = one_line(directory)
+            raise UsageError(f"{shown} is a file, not a folder", hint=f"did you mean -c {shown} ?")
         own = os.path.join(directory, CONFIG_NAME)
         return load(own) if os.path.lexists(own) else zero_config(directory)
     if os.path.lexists(CONFIG_NAME):
@@ -78,5 +82,5 @@ def resolve(config: str | None, directory: str | None) -> Settings:
         return load(SYSTEM_CONFIG)
     raise UsageError(
         f"no folder was given, and there is no ./{CONFIG_NAME} and no {SYSTEM_CONFIG}",
-        hint='"procwatch run DIR" needs no configuration; "procwatch init DIR" writes one',
+        hint='name a folder, DIR or -d DIR, or a configuration, -c FILE; "procwatch init DIR" writes one',
     )

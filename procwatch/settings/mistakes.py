@@ -39,7 +39,8 @@ def _mistake(error: ErrorDetails) -> Mistake:
     if error["loc"][-1] == "[key]":
         message = "is no name that can be used; write letters, digits and . _ - only"
     elif kind == "literal_error":
-        message += did_you_mean(str(value), re.findall(r'"([^"]+)"', allowed))
+        guess = did_you_mean(str(value), re.findall(r'"([^"]+)"', allowed)).removeprefix("; ")
+        message = f"is {_shown(value)}; {guess} It must be {allowed}" if guess else message
     return Mistake(path=path, message=message)
 
 

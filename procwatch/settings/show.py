@@ -4,6 +4,8 @@ from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+from procwatch.units import format_size, parse_size
+
 if TYPE_CHECKING:
     from procwatch.imaging.recipe import Output, Recipe
     from procwatch.model import InboxSpec
@@ -11,6 +13,13 @@ if TYPE_CHECKING:
 
 _ESCAPES = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\t": "\\t", "\r": "\\r"}
 _SIZES = (("GiB", 1024**3), ("MiB", 1024**2), ("KiB", 1024))
+
+
+#: "120s" is easier to read than "2m", "900s" is not.
+_MINUTES_FROM_S = 600
+_DURATIONS = (("d", 86400), ("h", 3600), ("m", 60))
+#: Above this many of a unit nobody counts in it.
+_LONG = 10_000
 
 
 class Literally(str):
@@ -143,13 +152,20 @@ def _escaped(character: str) -> str:
 
 
 def _duration(seconds: float) -> str:
-    """Return a duration that reads back as exactly this number: no exponent, no rounding."""
+    """Return a duration that reads back as exactly this number: no exponent, no rounding; "90s", "15m", "90d"."""
+    for unit, size in _DURATIONS:
+        if seconds >= _MINUTES_FROM_S and seconds % size == 0:
+            return f"{int(seconds // size)}{unit}"
     text = f"{Decimal(repr(seconds)):f}"
     return (text.rstrip("0").rstrip(".") if "." in text else text) + "s"
 
 
 def _size(count: int) -> int | str:
+    """Return a size that reads back as exactly this number; one that nobody would write so is said as well."""
     for unit, size in _SIZES:
-        if count % size == 0:
-            return f"{count // size} {unit}"
-    return count
+        if not size <= count < _LONG * size:
+            continue
+        tenths = f"{count / size:.1f} {unit}"
+        if count % size == 0 or parse_size(tenths) == count:
+            return tenths.replace(".0 ", " ")
+    return count if count < _LONG else Literally(f"{count}  # {format_size(count)}")

@@ -1,7 +1,7 @@
 """Decide what a systemd unit must let the service see and write, from its configuration and its installation."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -57,25 +57,22 @@ class UnitPlan:
         return f"procwatch/{self.instance}" if self.instance else "procwatch"
 
 
-def plan_unit(settings: Settings, installation: Installation, instance: str | None) -> UnitPlan:
-    """Return the plan. Raises UsageError for what the service could never see, with the way out."""
+def plan_unit(
+    settings: Settings, installation: Installation, instance: str | None, *, refuse: bool = True
+) -> UnitPlan:
+    """Return the plan. Raises UsageError for what the service could never see, with the way out.
+
+    Without `refuse` that is a note of the plan: to look at a unit harms nobody.
+    """
     config = settings.source
     assert config is not None, "a service has a configuration file"
     notes: list[str] = []
     folders = _writable(settings, f"/var/lib/procwatch/{instance}" if instance else STATE_HOME, notes)
-    for folder in folders:
-        _refuse_private(folder, "the folder", "name one elsewhere, such as below /srv/procwatch")
-    for folder in installation.code:
-        _refuse_private(
-            folder, "this installation in", "install procwatch elsewhere: python3 -m venv /opt/procwatch"
-        )
-    _refuse_private(config, "the configuration", "move it to /etc/procwatch")
     homes = tuple(folder for folder in folders if lies_in(folder, HOMES))
-    if lies_in(config, HOMES) and not lies_in(config, homes):
-        raise UsageError(
-            f"{one_line(config)} is hidden from the service: /home, /root and /run/user look empty to it",
-            hint=f"move it to /etc/procwatch/{instance or 'procwatch'}.toml",
-        )
+    for problem in _hidden(folders, installation, config, homes, instance):
+        if refuse:
+            raise problem
+        notes.append(f"{problem.message}; {problem.hint}; --install will refuse")
     code = _outermost(folder for folder in installation.code if lies_in(folder, HOMES))
     if code:
         notes.append(
@@ -147,8 +144,27 @@ def _outermost(folders: Iterable[str]) -> tuple[str, ...]:
     return tuple(f for f in every if not lies_in(f, tuple(other for other in every if other != f)))
 
 
-def _refuse_private(path: str, what: str, way_out: str) -> None:
-    if lies_in(path, PRIVATE):
-        raise UsageError(
-            f"{what} {one_line(path)} is hidden from the service, which has its own", hint=way_out
+def _hidden(
+    folders: tuple[str, ...],
+    installation: Installation,
+    config: str,
+    homes: tuple[str, ...],
+    instance: str | None,
+) -> Iterator[UsageError]:
+    """Yield what the service could never see."""
+    places = [
+        (folder, "the folder", "name one elsewhere, such as below /srv/procwatch") for folder in folders
+    ]
+    way_out = "install procwatch elsewhere: python3 -m venv /opt/procwatch"
+    places += [(folder, "this installation in", way_out) for folder in installation.code]
+    places.append((config, "the configuration", "move it to /etc/procwatch"))
+    for path, what, way_out in places:
+        if lies_in(path, PRIVATE):
+            yield UsageError(
+                f"{what} {one_line(path)} is hidden from the service, which has its own", hint=way_out
+            )
+    if lies_in(config, HOMES) and not lies_in(config, homes):
+        yield UsageError(
+            f"{one_line(config)} is hidden from the service: /home, /root and /run/user look empty to it",
+            hint=f"move it to /etc/procwatch/{instance or 'procwatch'}.toml",
         )

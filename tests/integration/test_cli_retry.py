@@ -253,3 +253,29 @@ def test_names_of_any_bytes_go_back(site: Site) -> None:
     site.failed(name)
     assert retry(site, "--all") == 0
     assert os.path.exists(site.root / "inbox" / name)
+
+
+def test_a_folder_goes_with_all_and_with_a_reason_as_everywhere_else(site: Site) -> None:
+    assert cli.main(["retry", str(site.root), "--error", "timeout"]) == 0
+    assert names(site.root / "inbox") == ["b.jpg"]
+    assert cli.main(["retry", "--all", str(site.root)]) == 0
+    assert names(site.root / "failed") == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["{site}"], "say what to retry in {site}"),
+        (["{site}/failed/a.jpg", "--all"], "at most one folder"),
+        (["{site}", "--all", "--error", "timeout"], "exclude each other"),
+        ([], "say what to retry"),
+    ],
+)
+def test_what_is_not_said_is_asked_for(
+    arguments: list[str], said: str, site: Site, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["retry", *(word.format(site=site.root) for word in arguments)]) == 2
+    told = capsys.readouterr().err
+    assert said.format(site=site.root) in told
+    assert "--all" in told
+    assert len(names(site.root / "failed")) == 6

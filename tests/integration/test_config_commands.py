@@ -163,3 +163,49 @@ def test_the_annotated_default_comes_from_the_package_where_it_was_installed(
     (tmp_path / "data" / "procwatch.toml").write_bytes(b"# from the wheel\n")
     monkeypatch.setattr(importlib.resources, "files", lambda package: tmp_path)
     assert init.annotated_default() == b"# from the wheel\n"
+
+
+def test_a_file_in_the_place_of_a_folder_is_perhaps_a_configuration(tmp_path: Path) -> None:
+    (tmp_path / "x.toml").write_text("")
+    for command in ("run", "once", "status"):
+        ended = procwatch(command, "x.toml", cwd=tmp_path)
+        assert ended.returncode == 2
+        assert ended.stderr.splitlines() == [
+            "procwatch: x.toml is a file, not a folder",
+            "  did you mean -c x.toml ?",
+        ]
+
+
+def test_a_folder_that_was_made_is_told_since_it_may_be_a_slip_of_the_pen(tmp_path: Path) -> None:
+    assert f"made {tmp_path}/typo, with inbox" in procwatch("once", "typo", cwd=tmp_path).stderr
+    assert "made " not in procwatch("once", "typo", cwd=tmp_path).stderr
+
+
+def test_without_a_daemon_pause_says_how_to_start_it(tmp_path: Path) -> None:
+    (tmp_path / "site/.procwatch").mkdir(parents=True)
+    ended = procwatch("pause", "./site", cwd=tmp_path)
+    assert ended.returncode == 4
+    assert f"start it: procwatch run {tmp_path}/site" in ended.stderr
+
+
+def test_explain_takes_a_folder_before_the_path(tmp_path: Path) -> None:
+    (tmp_path / "site/.procwatch").mkdir(parents=True)
+    ended = procwatch("explain", "site", "2024/never.jpg", cwd=tmp_path)
+    assert ended.stdout.startswith(
+        "2024/never.jpg: not in any inbox, and procwatch has never seen it (there is "
+    )
+    assert (
+        procwatch("explain", "never.jpg", cwd=tmp_path)
+        .stdout.rstrip()
+        .endswith("procwatch explain DIR PATH)")
+    )
+    assert procwatch("explain", "a", "b", "c", cwd=tmp_path).returncode == 2
+
+
+def test_a_unit_is_printed_also_where_it_could_not_be_installed(tmp_path: Path) -> None:
+    (tmp_path / "x.toml").write_text('[[inbox]]\npath = "in"\n')  # below /tmp, which a service has of its own
+    ended = procwatch("unit", "--print", "-c", "x.toml", cwd=tmp_path)
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.startswith("#") or "[Unit]" in ended.stdout
+    if str(tmp_path).startswith("/tmp/"):
+        assert "--install will refuse" in ended.stderr

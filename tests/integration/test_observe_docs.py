@@ -37,9 +37,9 @@ LOG = [
 
 ANSWERS: Mapping[str, list[str]] = {
     "Which files failed, and why?": [
-        "2027-03-14T09:27:12.000Z\tinbox\td.jpg\ttruncated\tthe file ends before the picture does",
+        "2027-03-14T09:27:12.000Z\tinbox\td.jpg\ttruncated\tthe picture is cut off or damaged (image file is truncated (172 bytes not processed))",
         "2027-03-14T09:27:13.000Z\tinbox\te.jpg\ttimeout\ttoo slow",
-        "2027-03-14T09:27:14.000Z\tinbox\tf\ufffd.jpg\ttruncated\tthe file ends before the picture does",
+        "2027-03-14T09:27:14.000Z\tinbox\tf\ufffd.jpg\ttruncated\tthe picture is cut off or damaged (image file is truncated (172 bytes not processed))",
     ],
     "How often does each reason occur?": ["1 timeout", "2 truncated"],
     "Which files took longer than five seconds?": ["6.5 s b.jpg pid 4103"],

@@ -100,6 +100,16 @@ def test_each_folder_has_its_files_and_bytes_and_none_counts_in_another(tmp_path
     }
 
 
+def test_failures_are_counted_without_their_error_files(tmp_path: Path) -> None:
+    spec = spec_below(tmp_path)
+    for name in ("a.jpg", "a.jpg.error.json", "b.jpg", "b.jpg.error.json"):
+        (tmp_path / "failed" / name).write_bytes(bytes(10))
+    _, works, told = measuring(spec)
+    while not told:
+        works.next()
+    assert told[0].folders["failed"] == Total(files=2, bytes=40)
+
+
 def test_totals_are_the_sums_of_what_an_audit_sees(tmp_path: Path) -> None:
     for number in range(5):
         fill(tmp_path / f"{number}", number, 2**number)

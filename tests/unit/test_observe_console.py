@@ -84,7 +84,10 @@ def test_a_done_file_reads_as_a_sentence() -> None:
 def test_a_failed_file_says_code_reason_and_hint() -> None:
     fields = {**EVENTS["job.failed"].example, "worker_pid": None, "run_s": None, "hint": "look at it"}
     line = shown("job.failed", **fields)
-    assert line == "failed 2027/IMG_0042.jpg  truncated: the file ends before the picture does  (look at it)"
+    assert (
+        line
+        == "failed 2027/IMG_0042.jpg  truncated: the picture is cut off or damaged (image file is truncated (172 bytes not processed))  (look at it)"
+    )
 
 
 def test_a_stuck_original_is_said_with_its_hint() -> None:
@@ -106,10 +109,18 @@ def test_other_events_show_their_fields_and_quote_what_has_spaces() -> None:
         0.0,
         "warning",
         "watch.lost",
-        {"inbox": "web", "reason": 'it "went"', "seconds": 1.23456, "list": ["a", "b"], "no": None},
+        {
+            "inbox": "web",
+            "reason": 'it "went"',
+            "seconds": 1.23456,
+            "list": ["a", "b"],
+            "no": None,
+            "dict": {"k": "v w"},
+        },
     )
     assert (
-        line[9:] == r'warn   watch.lost  inbox=web  reason="it \"went\""  seconds=1.235  list="a, b"  no=None'
+        line[9:]
+        == r'warn   watch.lost  inbox=web  reason="it \"went\""  seconds=1.235  list="a, b"  dict="k: v w"'
     )
 
 

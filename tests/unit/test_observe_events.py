@@ -133,7 +133,7 @@ def test_a_failure_has_a_known_code() -> None:
         ("job.done", {"bytes_in": True}, "not of type integer"),
         ("job.done", {"run_s": -0.1}, "but counts seconds"),
         ("job.done", {"job": None}, "job is null"),
-        ("job.done", {"level": "debug"}, "level is 'debug', not info or warning"),
+        ("job.done", {"level": "debug"}, "level is 'debug', not info"),
         ("job.done", {"original": "lost"}, "not one of inbox, archived"),
         ("watch.started", {"path": "inbox"}, "not absolute"),
         ("job.done", {"timestamp": "2027-03-14 09:26:53"}, "not UTC in ISO 8601"),

@@ -52,7 +52,11 @@ def test_the_smallest_configuration_is_one_path() -> None:
         ("rescan = '10ms'", "rescan", 'at least "1s"'),
         ("incomplete_after = '9999w'", "incomplete_after", "a time such as"),
         ("recursive = 'yes'", "recursive", 'true or false, not "yes"'),
-        ("on_success = 'archve'", "on_success", 'did you mean "archive"?'),
+        (
+            "on_success = 'archve'",
+            "on_success",
+            'is "archve"; did you mean "archive"? It must be "archive", ',
+        ),
         ("on_conflict = 'ask'", "on_conflict", '"suffix", "overwrite" or "fail", not "ask"'),
         ("observer = 'inotify'", "observer", '"auto", "native" or "polling"'),
         ("output_mode = 664", "output_mode", "octal"),

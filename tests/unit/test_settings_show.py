@@ -30,10 +30,15 @@ def test_any_duration_reads_back_exactly(seconds: float) -> None:
 
 @given(st.integers(min_value=1, max_value=2**60))
 def test_any_size_reads_back_exactly(count: int) -> None:
-    shown = _size(count)
+    shown = tomllib.loads(f"x = {toml_value(_size(count))}")["x"]
     assert (parse_size(shown) if isinstance(shown, str) else shown) == count
 
 
 def test_round_numbers_stay_readable() -> None:
     assert [_duration(seconds) for seconds in (0.0, 0.5, 2.0, 120.0)] == ["0s", "0.5s", "2s", "120s"]
+    assert [_duration(seconds) for seconds in (900.0, 36000.0, 7776000.0)] == ["15m", "10h", "90d"]
+    assert [_size(count) for count in (int(12.3 * 1024**3), 12342046 * 1024)] == [
+        "12.3 GiB",
+        "12638255104  # 11.8 GiB",
+    ]
     assert [_size(count) for count in (1024**3, 300 * 1024**2, 1000)] == ["1 GiB", "300 MiB", 1000]
