@@ -87,6 +87,7 @@ def _run(argv: list[str]) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     module.add_arguments(parser)
+    parser.set_defaults(command=name)
     try:
         args = parser.parse_args(argv[1:])
     except SystemExit as left:  # argparse has printed the help, or what is wrong

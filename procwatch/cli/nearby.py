@@ -20,7 +20,6 @@ def settings_near(args: argparse.Namespace, paths: "list[str]") -> "Settings":
 
     Raises ConfigError for a site that others may have put there: a path may lead through an inbox.
     """
-    from procwatch.settings.load import resolve
     from procwatch.settings.trust import site_settings
 
     if getattr(args, "dir", None) is not None:
@@ -30,7 +29,7 @@ def settings_near(args: argparse.Namespace, paths: "list[str]") -> "Settings":
             home = home_of(path)
             if home is not None:
                 return site_settings(home)
-    return resolve(args.config, args.directory)
+    return settings_for(args)
 
 
 def home_of(path: str) -> str | None:

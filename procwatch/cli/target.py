@@ -47,4 +47,5 @@ def settings_for(args: argparse.Namespace) -> "Settings":
     positional: str | None = getattr(args, "dir", None)
     if positional is not None and args.directory is not None:
         raise UsageError("a folder was given twice", hint="give either DIR or -d DIR")
-    return resolve(args.config, positional if positional is not None else args.directory)
+    directory = positional if positional is not None else args.directory
+    return resolve(args.config, directory, command=getattr(args, "command", ""))

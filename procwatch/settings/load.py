@@ -56,12 +56,12 @@ def load(path: str) -> Settings:
     return read_settings(os.path.abspath(path))
 
 
-def resolve(config: str | None, directory: str | None) -> Settings:
+def resolve(config: str | None, directory: str | None, *, command: str = "") -> Settings:
     """Return the settings that a command line means.
 
     A file is used as it is. A folder is used through its own `procwatch.toml` when it has one, else as zero-config.
     Without either: `./procwatch.toml`, which must be ours or root's, then `/etc/procwatch/procwatch.toml`.
-    Raises UsageError or ConfigError.
+    `command` is the one that was typed, for the hint. Raises UsageError or ConfigError.
     """
     if config is not None and directory is not None:
         raise UsageError("a configuration file and a folder were both given", hint="give one of them")
@@ -80,7 +80,8 @@ def resolve(config: str | None, directory: str | None) -> Settings:
         return load(CONFIG_NAME)
     if os.path.lexists(SYSTEM_CONFIG):
         return load(SYSTEM_CONFIG)
+    typed = f"procwatch {command}" if command else "the command with"
     raise UsageError(
         f"no folder was given, and there is no ./{CONFIG_NAME} and no {SYSTEM_CONFIG}",
-        hint='name a folder, DIR or -d DIR, or a configuration, -c FILE; "procwatch init DIR" writes one',
+        hint=f"{typed} DIR, -d DIR or -c FILE says what is meant; procwatch init DIR writes a configuration",
     )

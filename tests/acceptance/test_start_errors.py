@@ -102,9 +102,10 @@ def test_an_unreadable_inbox_is_one_clear_line_and_exit_4(places: Places, tmp_pa
 
 
 def test_without_any_target_the_hint_says_what_to_type(tmp_path: Path) -> None:
-    ended = procwatch("run", cwd=tmp_path, timeout_s=20)
-    assert ended.returncode == 2, ended
-    assert "procwatch run DIR" in ended.stderr
+    for command in ("run", "status"):
+        ended = procwatch(command, cwd=tmp_path, timeout_s=20)
+        assert ended.returncode == 2, ended
+        assert f"procwatch {command} DIR" in ended.stderr
 
 
 def test_an_unknown_command_is_a_usage_error(tmp_path: Path) -> None:
