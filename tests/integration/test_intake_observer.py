@@ -363,7 +363,7 @@ def test_folders_that_cannot_be_watched_are_told(inbox: Path) -> None:
         try:
             assert heard.observer.problem() is None
             assert heard.observer.reduced() == (
-                f"1 folders cannot be watched, first {folder}/shut: Permission denied"
+                f"1 folder cannot be watched, first {folder}/shut: Permission denied"
             )
         finally:
             heard.observer.stop()
