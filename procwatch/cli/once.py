@@ -24,7 +24,7 @@ EXAMPLES = """examples:
   procwatch once ~/pictures --wait 5s     do not wait long for files that are still being written
   procwatch once ~/pictures > lines.json  the log lines, one JSON object a file
 
-exit status: 0 every file is done, 1 some failed
+exit status: 0 every file that was complete is done, 1 some failed, or it was interrupted with files left
 """
 
 
@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Drain the backlog; return 0, or 1 when a file failed."""
+    """Drain the backlog; return 0, or 1 when a file failed or was not got to."""
     try:
         wait_s = parse_duration(args.wait)
     except ValueError as error:
@@ -76,7 +76,8 @@ def run(args: argparse.Namespace) -> int:
         rest=_rest(service),
         log_file=settings.log.file,
     )
-    return leave(code or (EXIT_SOME_FAILED if registry.failed else EXIT_OK))
+    not_got_to = service.stop_reason != DRAINED and service.left
+    return leave(code or (EXIT_SOME_FAILED if registry.failed or not_got_to else EXIT_OK))
 
 
 def _rest(service: "Service") -> str:

@@ -78,7 +78,7 @@ def test_ctrl_c_says_how_many_files_are_left_and_why(places: Places, oracle: Ora
         session.wait_for_text("/40")
         eventually(lambda: any(places.archive.glob("*.jpg")))
         session.press_ctrl_c()
-        assert session.wait() == 0
+        assert session.wait() == 1
         session.wait_for_text("interrupted (SIGINT)")
         left = len(list(places.inbox.glob("*.jpg")))
         assert 0 < left < 40
