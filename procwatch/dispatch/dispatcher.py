@@ -84,7 +84,6 @@ class Dispatcher:
             limits=limits,
             log=log,
         )
-        self.stopping = False
 
     def set_limits(self, limits: Limits, memory: Budget) -> None:
         """Take over other limits and another memory budget; running jobs keep theirs."""
@@ -93,7 +92,11 @@ class Dispatcher:
 
     def stop(self) -> None:
         """Take no new work and start none."""
-        self.stopping = self._outcomes.stopping = True
+        self._outcomes.stopping = True
+
+    @property
+    def stopping(self) -> bool:
+        return self._outcomes.stopping
 
     # -- state that others ask for ----------------------------------------------------------------
 

@@ -8,14 +8,10 @@ if its own is taken. Nobody's new file is archived unseen or deleted, and no lin
 import errno
 import os
 import stat
-from typing import Final
 
 from procwatch.delivery.fsops import HELD_PREFIX, FsOps, NotPlainFileError
 from procwatch.delivery.naming import alternatives
 from procwatch.dispatch.orders import UNKNOWN_INODE, DisposeOrder
-
-#: What a rename between two mounts answers, also when they are of one file system.
-_ELSEWHERE: Final = errno.EXDEV
 
 
 class Taker:
@@ -30,17 +26,14 @@ class Taker:
 
         Returns its path there. NotPlainFileError when something else had its name; that is back in the inbox then.
         """
-        held = ""
-        if root is not None:
-            held = self._name(order, root)
-            try:
-                self._fs.rename_noreplace(source, held)
-            except OSError as error:
-                if error.errno != _ELSEWHERE:
-                    raise
-                held = ""
-        if not held:
-            held = self._name(order, os.path.dirname(source))
+        beside = os.path.dirname(source)
+        held = self._name(order, root or beside)
+        try:
+            self._fs.rename_noreplace(source, held)
+        except OSError as error:
+            if error.errno != errno.EXDEV:  # what two mounts answer, also when they are of one file system
+                raise
+            held = self._name(order, beside)
             self._fs.rename_noreplace(source, held)
         self._check(order, held, source)
         return held

@@ -15,13 +15,15 @@ from procwatch.delivery.fsops import RealFs
 from procwatch.dispatch.disposing import Disposer
 from procwatch.dispatch.housekeeping import EMPTY_FOLDER_AGE_S, Housekeeping
 from procwatch.dispatch.journal import Journal
-from procwatch.dispatch.orders import UNKNOWN_INODE, Disposal, DisposeOrder
+from procwatch.dispatch.orders import UNKNOWN_INODE, Disposal, Disposed, DisposeOrder
 from procwatch.model import Fingerprint, InboxSpec, Original
 from tests.support import images
 from tests.support.canaries import CanaryTree
 from tests.unit.test_dispatch_power_cut import Ears
 
 pytestmark = pytest.mark.integration
+
+JOB = "00000000000000abcd"
 
 
 class SwappingFs(RealFs):
@@ -50,6 +52,31 @@ class NoJournal:
         return None
 
 
+def disposed(
+    spec: InboxSpec, fs: RealFs, fingerprint: Fingerprint, ctime_ns: int, disposal: Disposal
+) -> list[Disposed]:
+    """Dispose of album/a.jpg; return what became of it."""
+    ears = Ears()
+    disposer = Disposer(
+        spec=spec,
+        fs=fs,
+        journal=cast("Journal", NoJournal()),
+        post=lambda function, *arguments: function(*arguments),
+        results=ears,
+    )
+    order = DisposeOrder(
+        job=JOB,
+        path="album/a.jpg",
+        fingerprint=fingerprint,
+        ctime_ns=ctime_ns,
+        sha256=None,
+        disposal=disposal,
+        report={"job": JOB},
+    )
+    disposer.dispose([order])
+    return ears.ended
+
+
 @pytest.fixture
 def spec(tmp_path: Path) -> InboxSpec:
     for folder in ("in/album", "out", "archive", "failed"):
@@ -72,32 +99,12 @@ def test_the_file_elsewhere_stays(disposal: Disposal, spec: InboxSpec, tmp_path:
     original = images.write(tmp_path / "in/album/a.jpg", images.jpeg(1))
     fs = SwappingFs("a.jpg", tmp_path / "in/album", tree.root)
     status = original.stat()
-    ears = Ears()
-    disposer = Disposer(
-        spec=spec,
-        fs=fs,
-        journal=cast("Journal", NoJournal()),
-        post=lambda function, *arguments: function(*arguments),
-        results=ears,
-    )
-    disposer.dispose(
-        [
-            DisposeOrder(
-                job="00000000000000abcd",
-                path="album/a.jpg",
-                fingerprint=Fingerprint.of(status),
-                ctime_ns=status.st_ctime_ns,
-                sha256=None,
-                disposal=disposal,
-                report={"job": "00000000000000abcd"},
-            )
-        ]
-    )
+    ended = disposed(spec, fs, Fingerprint.of(status), status.st_ctime_ns, disposal)
     assert fs.swapped
     assert not tree.changes(before)
     assert not (tmp_path / "in/aside/a.jpg").exists(), "it was the job's file, wherever its folder is by now"
     wanted = {"archive": Original.ARCHIVED, "delete": Original.DELETED, "failed": Original.FAILED}
-    assert [(what.result, what.original) for what in ears.ended] == [("disposed", wanted[disposal])]
+    assert [(what.result, what.original) for what in ended] == [("disposed", wanted[disposal])]
 
 
 def test_an_original_whose_folder_is_a_link_by_now_is_not_the_jobs(spec: InboxSpec, tmp_path: Path) -> None:
@@ -106,25 +113,8 @@ def test_an_original_whose_folder_is_a_link_by_now_is_not_the_jobs(spec: InboxSp
     status = (tree.root / "a.jpg").stat()
     (tmp_path / "in/album").rmdir()
     (tmp_path / "in/album").symlink_to(tree.root)
-    ears = Ears()
-    disposer = Disposer(
-        spec=spec,
-        fs=RealFs(),
-        journal=cast("Journal", NoJournal()),
-        post=lambda function, *arguments: function(*arguments),
-        results=ears,
-    )
-    order = DisposeOrder(
-        job="00000000000000abcd",
-        path="album/a.jpg",
-        fingerprint=Fingerprint.of(status),
-        ctime_ns=status.st_ctime_ns,
-        sha256=None,
-        disposal="delete",
-        report={},
-    )
-    disposer.dispose([order])
-    assert [what.result for what in ears.ended] == ["changed"]
+    ended = disposed(spec, RealFs(), Fingerprint.of(status), status.st_ctime_ns, "delete")
+    assert [what.result for what in ended] == ["changed"]
     assert not tree.changes(before)
 
 
@@ -217,26 +207,9 @@ def test_what_took_the_originals_name_goes_back(
     original = images.write(tmp_path / "in/album/a.jpg", images.jpeg(1))
     fs = RefillingFs(original, plants[plant])
     status = original.stat()
-    ears = Ears()
-    disposer = Disposer(
-        spec=placed,
-        fs=fs,
-        journal=cast("Journal", NoJournal()),
-        post=lambda function, *arguments: function(*arguments),
-        results=ears,
-    )
-    order = DisposeOrder(
-        job="00000000000000abcd",
-        path="album/a.jpg",
-        fingerprint=Fingerprint.of(status),
-        ctime_ns=status.st_ctime_ns,
-        sha256=None,
-        disposal=disposal,
-        report={"job": "00000000000000abcd"},
-    )
-    disposer.dispose([order])
+    ended = disposed(placed, fs, Fingerprint.of(status), status.st_ctime_ns, disposal)
     assert fs.refilled
-    assert [what.result for what in ears.ended] == ["changed"]
+    assert [what.result for what in ended] == ["changed"]
     left = sorted(path.name for path in (tmp_path / "in/album").iterdir())
     assert left == ["a-2.jpg", "a.jpg", "aside"], "both are still in the inbox, under names that a scan finds"
     for folder in (placed.archive, placed.failed):
@@ -258,24 +231,9 @@ def test_what_was_held_when_the_daemon_died_is_placed_at_the_next_start(
     original = images.write(tmp_path / "archive/.procwatch-held-00000000000000abcd", images.jpeg(1))
     new = images.write(tmp_path / "in/album/a.jpg", images.jpeg(2))
     status = original.stat()
-    ears = Ears()
-    disposer = Disposer(
-        spec=spec,
-        fs=RealFs(),
-        journal=cast("Journal", NoJournal()),
-        post=lambda function, *arguments: function(*arguments),
-        results=ears,
+    ended = disposed(
+        spec, RealFs(), replace(Fingerprint.of(status), device=0, inode=UNKNOWN_INODE), 0, "archive"
     )
-    order = DisposeOrder(
-        job="00000000000000abcd",
-        path="album/a.jpg",
-        fingerprint=replace(Fingerprint.of(status), device=0, inode=UNKNOWN_INODE),
-        ctime_ns=0,
-        sha256=None,
-        disposal="archive",
-        report={},
-    )
-    disposer.dispose([order])
-    assert [what.original for what in ears.ended] == [Original.ARCHIVED]
+    assert [what.original for what in ended] == [Original.ARCHIVED]
     assert (tmp_path / "archive/album/a.jpg").read_bytes() == images.jpeg(1)
     assert new.read_bytes() == images.jpeg(2)
