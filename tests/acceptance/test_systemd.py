@@ -512,21 +512,21 @@ def test_an_inbox_below_home_works_and_nothing_else_of_home_is_seen(service: Ser
 def test_an_installation_below_root_is_made_visible_to_the_service(service: Service) -> None:
     """As pipx run by root leaves it: ProtectHome= would hide the interpreter (status 203/EXEC)."""
     box = service.box
-    box.run("mkdir -p /root/venvs && cp -a /opt/procwatch /root/venvs/procwatch")
-    said = box.run("/root/venvs/procwatch/bin/python -m procwatch unit --install --name rooted --yes").stdout
+    home = box.run("printf %s ~root").stdout
+    venvs = f"{home}/venvs"
+    box.run(f"mkdir -p {venvs} && cp -a /opt/procwatch {venvs}/procwatch")
+    said = box.run(f"{venvs}/procwatch/bin/python -m procwatch unit --install --name rooted --yes").stdout
     assert "the service sees that read-only" in said
     other = Service(box=box, program=service.program, unit="procwatch@rooted.service", since_us=now_us())
     other.start()
-    assert "/root/venvs/procwatch" in box.run(f"tr '\\0' ' ' < /proc/{other.pid}/cmdline").stdout
-    assert in_sandbox(other, "find /root -mindepth 1 -maxdepth 2").split() == [
-        "/root/venvs",
-        "/root/venvs/procwatch",
+    assert f"{venvs}/procwatch" in box.run(f"tr '\\0' ' ' < /proc/{other.pid}/cmdline").stdout
+    assert in_sandbox(other, f"find {home} -mindepth 1 -maxdepth 2").split() == [
+        venvs,
+        f"{venvs}/procwatch",
     ]
     other.stop()
     other.judge()
-    box.run(
-        f"{service.program} unit --uninstall --name rooted --yes; rm -r /root/venvs /srv/procwatch/rooted"
-    )
+    box.run(f"{service.program} unit --uninstall --name rooted --yes; rm -r {venvs} /srv/procwatch/rooted")
 
 
 def test_the_default_configuration_of_an_install_works_as_it_is(service: Service, tmp_path: Path) -> None:
