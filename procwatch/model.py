@@ -124,20 +124,29 @@ class RenderTask:
     path: str  # relative to root
     fingerprint: Fingerprint
     recipe: object
-    staging_root: str  # absolute; the worker makes its own folder below it, see staging_folder()
+    staging_root: str  # absolute; where the worker puts its files below it says staging_prefix()
     limits: Limits
     want_digest: bool = False
     grant_bytes: int = 0  # memory that it may take beside the idle worker's; 0: what every job may
 
 
-def staging_folder(root: str, slot: int, job: str, attempt: int) -> str:
-    """Return the folder in which one attempt's renditions wait for publishing. No two attempts share one."""
-    return f"{root}/slot-{slot}/{job}.{attempt}"
+def slot_folder(root: str, slot: int) -> str:
+    """Return the folder below the staging root in which the files of a slot's worker wait for publishing."""
+    return f"{root}/slot-{slot}"
+
+
+def staging_prefix(root: str, slot: int, job: str, attempt: int) -> str:
+    """Return what the paths of one attempt's files begin with. No two attempts share one, nor does one begin another.
+
+    What follows is the output's index and the extension: "ROOT/slot-1/JOB.1.0.jpg". One folder for all attempts of a
+    slot spares each file the making and the removing of its own.
+    """
+    return f"{slot_folder(root, slot)}/{job}.{attempt}."
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Staged:
-    """One file that a worker made, still in staging. `file` is a bare name inside the task's staging folder."""
+    """One file that a worker made, still in staging. `file` is a bare name that begins as staging_prefix() says."""
 
     output: str
     file: str

@@ -7,7 +7,7 @@ from functools import partial
 from procwatch.dispatch.publishing import STAGING
 from procwatch.errors import ConfigError
 from procwatch.fdopen import open_beneath
-from procwatch.model import InboxSpec, staging_folder
+from procwatch.model import InboxSpec, slot_folder
 from procwatch.settings.values import Settings
 from procwatch.worker import sandbox
 
@@ -35,7 +35,7 @@ def refuse_without_sandbox(settings: Settings) -> None:
 
 
 def staging_maker(settings: Settings) -> "partial[None]":
-    """Return what makes a slot's staging folders: a worker's rules are bound to them when it starts."""
+    """Return what makes the staging folders of a slot: a worker's rules are bound to them when it starts."""
     return partial(_make_staging, settings.inboxes)
 
 
@@ -53,7 +53,7 @@ def _make_slot_folder(outbox: str, slot: int) -> None:
         os.mkdir(os.path.join(outbox, STAGING), 0o700)
     staging = open_beneath(outbox, STAGING, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        name = os.path.basename(os.path.dirname(staging_folder("", slot, "", 0)))
+        name = os.path.basename(slot_folder("", slot))
         with contextlib.suppress(FileExistsError):
             os.mkdir(name, 0o700, dir_fd=staging)
     finally:

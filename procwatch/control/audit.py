@@ -232,11 +232,18 @@ class _InboxAudit:
         self._measure("staging", self._spec.outbox, STAGING)
         for found in folders_below(self._spec.outbox, start=STAGING):
             _, *parts = found.folder.split("/")
-            if len(parts) == 2 and not self._is_wanted(parts[1].partition(".")[0]):  # noqa: PLR2004 (slot-K/JOB.N)
-                self._tell("staging-leftover", "/".join(parts), job=parts[1].partition(".")[0])
-            elif len(parts) < 2 and found.sizes:  # noqa: PLR2004
+            if len(parts) == 2:  # noqa: PLR2004 (slot-K/JOB.N, of an earlier version)
+                self._check_staged(parts, parts[1])
+            elif len(parts) < 2:  # noqa: PLR2004
                 for name in found.sizes:
-                    self._tell("staging-leftover", "/".join([*parts, name]))
+                    self._check_staged([*parts, name], name)
+
+    def _check_staged(self, parts: list[str], name: str) -> None:
+        job, dot, _ = name.partition(".")
+        if not dot or len(parts) < 2:  # noqa: PLR2004 (no job has files beside the slots)
+            self._tell("staging-leftover", "/".join(parts))
+        elif not self._is_wanted(job):
+            self._tell("staging-leftover", "/".join(parts), job=job)
 
     def _is_wanted(self, job: str) -> bool:
         known = self._ledger.job(job) if self._ledger else None

@@ -4,6 +4,7 @@ import contextlib
 import errno
 import json
 import os
+import stat
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import replace
@@ -64,14 +65,19 @@ class Disposer:
             self._post(self._results.failed, order.job, order.line)
 
     def clean(self, staging: str) -> None:
-        """Remove an attempt's staging folder; what cannot be removed now is swept at the next start."""
-        try:
-            self._fs.rmdir(staging)  # the usual case: every file was renamed away
-        except FileNotFoundError:
-            return
-        except OSError:
-            with contextlib.suppress(OSError):
-                self._fs.remove_tree(staging)
+        """Remove whatever begins with an attempt's prefix; what cannot be removed now is swept at the next start.
+
+        For an attempt that came to nothing: what is published was renamed away, and nothing is left of it.
+        """
+        folder, prefix = os.path.split(staging)
+        with contextlib.suppress(OSError):
+            status = self._fs.lstat(folder)
+            if status is None or not stat.S_ISDIR(status.st_mode):
+                return
+            for name in self._fs.list_dir(folder):
+                if name.startswith(prefix):
+                    with contextlib.suppress(OSError):  # the next one may go all the same
+                        self._fs.remove_tree(os.path.join(folder, name))
 
     def dispose(self, orders: Iterable[DisposeOrder]) -> None:
         """Archive, delete, keep or fail originals; one commit for the batch."""

@@ -221,7 +221,6 @@ class InboxRuntime:
             post=self._tell_later,
             results=shared.results,
             is_there=self._door.is_same,
-            clean=disposer.clean,
         )
         recovery = Recovery(
             spec=self.spec, fs=shared.fs, journal=shared.journal, reader=reader, publisher=publisher
@@ -229,7 +228,7 @@ class InboxRuntime:
         return publisher, disposer, recovery
 
     def clean(self, staging: str) -> None:
-        """Remove an attempt's staging folder."""
+        """Remove what an attempt left in staging."""
         self._finish_lane.submit(self._disposer.clean, staging)
 
     def _flush_soon(self) -> None:

@@ -17,7 +17,10 @@ Disposal = Literal["archive", "delete", "keep", "failed"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PublishOrder:
-    """Check, name and publish what a worker made. `line` is the terminal log line but for what naming adds."""
+    """Check, name and publish what a worker made. `line` is the terminal log line but for what naming adds.
+
+    `staging` is what the paths of its files begin with, see model.staging_prefix.
+    """
 
     job: str
     path: str

@@ -25,7 +25,7 @@ from procwatch.dispatch.publishing import STAGING
 from procwatch.dispatch.registry import Registry
 from procwatch.dispatch.retry import MAX_FREE_ROUNDS, after_death, pause_s
 from procwatch.intake.settle import Cause
-from procwatch.model import Limits, Rendered, RenderFailed, State, staging_folder
+from procwatch.model import Limits, Rendered, RenderFailed, State, staging_prefix
 from procwatch.pool.ports import Report
 from procwatch.units import format_size
 
@@ -146,7 +146,7 @@ class Outcomes:
         code, reason = result.code, result.reason
         if code == "not-readable" and job.refusals + 1 < _MAX_REFUSALS:
             job.refusals += 1
-            runtime.clean(staging)  # a medium that fails in the middle of a file leaves a folder there
+            runtime.clean(staging)  # a medium that fails between two outputs leaves the first there
             self.settle_again(job, error=code, reason=reason, after_s=runtime.spec.settle_s)
         else:
             self._endings.fail(job, code, reason, report=report, staging=staging)
@@ -227,7 +227,7 @@ class Outcomes:
 
     def _staging(self, job: Job, report: Report) -> str:
         root = f"{self._inboxes[job.inbox].spec.outbox}/{STAGING}"
-        return staging_folder(root, report.slot, job.id, job.attempt)
+        return staging_prefix(root, report.slot, job.id, job.attempt)
 
     # -- endings.Requeue --------------------------------------------------------------------------
 

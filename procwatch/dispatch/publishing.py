@@ -11,6 +11,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import stat
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -26,6 +27,7 @@ from procwatch.fdopen import open_source
 from procwatch.model import Fingerprint, Identity, InboxSpec
 
 STAGING: Final = ".procwatch-staging"
+_INDEX_AND_EXT: Final = re.compile(r"[0-9]{1,4}\.[a-z0-9]{1,8}")
 
 
 class StagedLostError(Exception):
@@ -57,10 +59,8 @@ class Publisher:
         post: Callable[..., None],
         results: Results,
         is_there: Callable[[], bool] = lambda: True,
-        clean: Callable[[str], None] = lambda staging: None,
     ) -> None:
         self._spec = spec
-        self._clean = clean
         self._is_there = is_there
         self._fs = fs
         self._journal = journal
@@ -69,10 +69,12 @@ class Publisher:
         self._results = results
         self._names = NameChooser(spec, fs, reader)
         self._wished: dict[str, dict[str, str]] = {}  # job → output → name
+        self._slots: set[str] = set()  # folders of staging that are no links, looked at once a batch
 
     def publish(self, orders: Iterable[PublishOrder]) -> None:
         """Publish the batch with one commit for all intents and one for all that is done."""
         orders = list(orders)
+        self._slots.clear()
         self._wished = {order.job: _wishes(order) for order in orders}
         self._names.begin_batch(name for names in self._wished.values() for name in names.values())
         planned = [plan for order in orders if (plan := self._plan(order)) is not None]
@@ -144,10 +146,12 @@ class Publisher:
 
     def _choose_names(self, order: PublishOrder) -> list[Rendition]:
         self._check_answer(order)
+        folder = os.path.dirname(order.staging)
+        self._check_folder(folder)
         wished = self._wished[order.job]
         chosen = []
         for staged in order.rendered.renditions:
-            path = os.path.join(order.staging, staged.file)
+            path = os.path.join(folder, staged.file)
             rendition = Rendition(
                 output=staged.output,
                 outbox=self._spec.outbox,
@@ -171,11 +175,21 @@ class Publisher:
             raise StagedLostError(
                 f"the worker made {', '.join(made) or 'nothing'}: not what the recipe asks for"
             )
-        if any(os.path.basename(file) != file for file in files):
-            raise StagedLostError("the worker names files outside of its folder")
-        folder = self._fs.lstat(order.staging)
-        if folder is not None and not stat.S_ISDIR(folder.st_mode):
+        prefix = os.path.basename(order.staging)
+        if not all(
+            file.startswith(prefix) and _INDEX_AND_EXT.fullmatch(file.removeprefix(prefix)) for file in files
+        ):
+            raise StagedLostError("the worker names files that are not of this attempt")
+
+    def _check_folder(self, folder: str) -> None:
+        """Make sure that what the files lie in is no link to elsewhere."""
+        if folder in self._slots:
+            return
+        status = self._fs.lstat(folder)
+        if status is not None and not stat.S_ISDIR(status.st_mode):
             raise StagedLostError("the staging folder was swapped for something else")
+        if status is not None:
+            self._slots.add(folder)
 
     def _seal(self, rendition: Rendition) -> None:
         """Make durable what will be renamed: a regular file with one link, the one that the worker reported."""
@@ -285,7 +299,6 @@ class Publisher:
             self._post(
                 self._results.published, order.job, plan.line(), order.rendered.sha256, plan.fingerprint
             )
-            self._clean(order.staging)
 
     def _obsolete_removed(self, plan: _Plan) -> bool:
         try:

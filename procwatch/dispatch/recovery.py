@@ -14,9 +14,9 @@ from procwatch.dispatch.journal import Journal
 from procwatch.dispatch.ledger import Known, Ledger, LedgerReader
 from procwatch.dispatch.orders import Recovered
 from procwatch.dispatch.publishing import STAGING, Publisher, StagedLostError
-from procwatch.model import InboxSpec, State
+from procwatch.model import InboxSpec, State, slot_folder
 
-#: A staging folder of a job that our ledger does not know may belong to another daemon that shares the outbox.
+#: What is staged for a job that our ledger does not know may belong to another daemon that shares the outbox.
 _FOREIGN_STAGING_AGE_S: Final = 86400.0
 
 
@@ -56,12 +56,12 @@ class Recovery:
         )
 
     def make_slots(self, slots: int) -> None:
-        """Make the folders in which workers may make theirs."""
+        """Make the folders into which workers put their files."""
         root = os.path.join(self._spec.outbox, STAGING)
         if self._is_link(root):
             return
         for slot in range(1, slots + 1):
-            self._fs.make_dirs(os.path.join(root, f"slot-{slot}"), 0o700)
+            self._fs.make_dirs(slot_folder(root, slot), 0o700)
 
     def _roll_forward(self) -> tuple[int, int]:
         rolled = lost = 0
@@ -118,14 +118,19 @@ class Recovery:
             return False
 
     def _sweep(self) -> int:
-        """Remove what is staged for jobs that are not being published, and what no job of ours can have put there."""
+        """Remove what is staged for jobs that are not being published, and what no job of ours can have put there.
+
+        Earlier versions had a folder for each attempt, whose name begins with the job too: it goes as a file does.
+        """
         root = os.path.join(self._spec.outbox, STAGING)
         swept = 0
         if self._fs.lstat(root) is None or self._is_link(root):
             return 0
         for slot in self._fs.list_dir(root):
             folder = os.path.join(root, slot)
-            for name in self._fs.list_dir(folder) if slot.startswith("slot-") else []:
+            if not slot.startswith("slot-") or self._is_link(folder):
+                continue
+            for name in self._fs.list_dir(folder):
                 path = os.path.join(folder, name)
                 # One entry that refuses must not keep the inbox from being served: a decoder may have been taken over.
                 with contextlib.suppress(OSError):

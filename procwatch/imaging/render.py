@@ -31,12 +31,14 @@ def render(
     limits: Limits,
     staging: str,
     *,
+    prefix: str = "",
     admit: Callable[[int], None] = lambda needed_bytes: None,
     stage: Callable[[str], None] = lambda name: None,
     resampler: Resampler | None = None,
 ) -> Rendered:
     """Make every output of the recipe in the folder `staging`, named by the output's index: "0.jpg", "1.webp".
 
+    `prefix` comes before each name, for callers whose folder is not theirs alone.
     `admit` gets the bytes that it will take, before anything is decoded, and may raise to prevent it.
     `stage` is told what begins: decode, transform, encode, write. `resampler` is for callers with threads: the
     process's own must not be used by two at a time.
@@ -53,7 +55,14 @@ def render(
     with header.image:
         try:
             return _render(
-                header, source, recipe, limits, staging, admit=admit, stage=stage, resampler=resampler
+                header,
+                source,
+                recipe,
+                limits,
+                os.path.join(staging, prefix),
+                admit=admit,
+                stage=stage,
+                resampler=resampler,
             )
         except MemoryError:
             raise ImageError("out-of-memory", "rendering needed more memory than a worker may use") from None
@@ -195,18 +204,18 @@ def _stage(
     picture: Image.Image, index: int, output: Output, staging: str, stage: Callable[[str], None]
 ) -> Staged:
     codec: Codec = codec_for(output.format, has_alpha=picture.mode == "RGBA", size=picture.size)
-    name = f"{index}.{codec.ext}"
+    path = f"{staging}{index}.{codec.ext}"
     stage("encode")
     data = encode(picture, output, codec)
     stage("write")
     return Staged(
         output=output.name,
-        file=name,
+        file=os.path.basename(path),
         ext=codec.ext,
         width=picture.width,
         height=picture.height,
         size=len(data),
-        inode=_write(os.path.join(staging, name), data),
+        inode=_write(path, data),
     )
 
 

@@ -147,7 +147,7 @@ _SERVICE: Final = (
         fields=(
             count("rolled_forward", "jobs whose publishing was completed", 1, "jobs"),
             count("requeued", "jobs that were running and will run again", 2, "jobs"),
-            count("swept", "staging folders that were removed", 2, "folders"),
+            count("swept", "entries of staging that were removed", 2, "entries"),
             INBOX.optional,
             count("suspects", "requeued jobs that will run alone", 0, "jobs").optional,
             SECONDS.optional,

@@ -24,7 +24,8 @@ _MAX_TEXT: Final = 1000
 _MAX_NUMBER: Final = 2**63 - 1  # of SQLite
 #: What a worker may say of a job without costing it anything: see model.RenderFailed.
 _UNCHARGED: Final = frozenset({"changed", "vanished", "environment", "deferred", "sandbox-stale"})
-_STAGED_FILE: Final = re.compile(r"[0-9]{1,4}\.[a-z0-9]{1,8}")
+#: JOB.ATTEMPT.INDEX.ext; that it is the very job's is checked before anything is moved.
+_STAGED_FILE: Final = re.compile(r"[0-9a-z]{1,32}\.[0-9]{1,9}\.[0-9]{1,4}\.[a-z0-9]{1,8}")
 _EXT: Final = re.compile(r"[a-z0-9]{1,8}")
 _BYTES: Final = re.compile(r"[0-9]{1,18}")  # the reason of "deferred" is a number of bytes
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")

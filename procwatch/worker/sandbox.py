@@ -13,14 +13,15 @@ from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from procwatch.fdopen import open_beneath
+from procwatch.model import slot_folder
 from procwatch.worker import landlock, seccomp
 
 Mode = Literal["require", "prefer", "off"]
 
 _READ: Final = landlock.READ_FILE
 _READ_AND_LIST: Final = landlock.READ_FILE | landlock.READ_DIR
-#: New files and folders, and writing to them. Nothing is removed, renamed, linked or read back.
-_MAKE: Final = landlock.WRITE_FILE | landlock.MAKE_REG | landlock.MAKE_DIR
+#: New files, and writing to them. Nothing is removed, renamed, linked or read back, and no folder is made.
+_MAKE: Final = landlock.WRITE_FILE | landlock.MAKE_REG
 _SHARED_LIBRARIES: Final = ("/usr/lib", "/usr/lib64", "/usr/local/lib", "/lib", "/lib64")
 _TRUNCATE_ABI: Final = 3
 _TCP_ABI: Final = 4
@@ -34,7 +35,7 @@ Inode = tuple[int, int]  # device, number
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Plan:
-    """What the workers of a service may touch. Folders are absolute; `staging` are roots, see model.staging_folder.
+    """What the workers of a service may touch. Folders are absolute; `staging` are roots, see model.slot_folder.
 
     `abi` and `seccomp` are for tests: a kernel that knows no more than this.
     """
@@ -116,7 +117,7 @@ def stale(inbox: str, staging: str, slot: int) -> str:
     """
     if not _bound:
         return ""
-    for folder, look in ((inbox, _inode_of), (_slot_folder(staging, slot), _beneath_staging)):
+    for folder, look in ((inbox, _inode_of), (slot_folder(staging, slot), _beneath_staging)):
         now = look(folder)
         if now != _bound.get(folder):
             return f"the folder is not the one that the worker was started for: {folder!a}"
@@ -133,7 +134,7 @@ def _confine_files(plan: Plan, slot: int, abi: int) -> None:
         for inbox, real in zip(plan.inboxes, plan.real_inboxes, strict=True):
             _bound[inbox] = _grant(rights, _open_without_links, real, _READ)
         for staging in plan.staging:
-            folder = _slot_folder(staging, slot)
+            folder = slot_folder(staging, slot)
             _bound[folder] = _grant(rights, _open_staging, folder, _MAKE)
         landlock.restrict(rights, abi)
     finally:
@@ -195,10 +196,6 @@ def _inode_of(folder: str) -> Inode | None:
 
 def _inode(status: os.stat_result) -> Inode:
     return status.st_dev, status.st_ino
-
-
-def _slot_folder(staging: str, slot: int) -> str:
-    return f"{staging}/slot-{slot}"
 
 
 def _silence() -> None:

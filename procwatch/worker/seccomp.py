@@ -77,10 +77,10 @@ FORBIDDEN: Final[dict[str, tuple[int | None, int | None]]] = {
     "futimesat": (261, None), "utimensat": (280, 88), "setxattr": (188, 5), "lsetxattr": (189, 6),
     "fsetxattr": (190, 7), "removexattr": (197, 14), "lremovexattr": (198, 15), "fremovexattr": (199, 16),
     "setxattrat": (463, 463), "removexattrat": (466, 466), "file_setattr": (469, 469), "flock": (73, 32),
-    # names of files: a worker makes new files and folders, nothing else
+    # names of files: a worker makes new files, nothing else
     "link": (86, None), "linkat": (265, 37), "symlink": (88, None), "symlinkat": (266, 36), "rename": (82, None),
     "renameat": (264, 38), "renameat2": (316, 276), "unlink": (87, None), "unlinkat": (263, 35), "rmdir": (84, None),
-    "mknod": (133, None), "mknodat": (259, 33), "truncate": (76, 45), "name_to_handle_at": (303, 264),
+    "mkdir": (83, None), "mkdirat": (258, 34), "mknod": (133, None), "mknodat": (259, 33), "truncate": (76, 45), "name_to_handle_at": (303, 264),
     "open_by_handle_at": (304, 265), "inotify_init": (253, None), "inotify_init1": (294, 26),
     "fanotify_init": (300, 262),
     # mounts

@@ -12,7 +12,7 @@ from procwatch.errors import ImageError
 from procwatch.fdopen import open_beneath
 from procwatch.imaging import render as imaging
 from procwatch.imaging.recipe import Recipe
-from procwatch.model import Fingerprint, Rendered, RenderFailed, RenderResult, RenderTask, staging_folder
+from procwatch.model import Fingerprint, Rendered, RenderFailed, RenderResult, RenderTask, staging_prefix
 
 #: What the *output* side does wrong is nobody's fault in the inbox: it must not cost a file its attempt.
 _ENVIRONMENT: Final = frozenset(
@@ -61,7 +61,8 @@ def _render_opened(
 ) -> RenderResult:
     recipe = task.recipe
     assert isinstance(recipe, Recipe)
-    staging = staging_folder(task.staging_root, slot, task.job, task.attempt)
+    staging = staging_prefix(task.staging_root, slot, task.job, task.attempt)
+    folder, prefix = os.path.split(staging)
     digest = None
     try:
         if (
@@ -69,8 +70,7 @@ def _render_opened(
         ):  # a sparse file can have terabytes
             digest = hashlib.file_digest(source, "sha256").hexdigest()
             source.seek(0)
-        os.mkdir(staging, 0o700)  # exclusive: no attempt ever writes into another's folder
-        rendered = imaging.render(source, recipe, task.limits, staging, admit=admit)
+        rendered = imaging.render(source, recipe, task.limits, folder, prefix=prefix, admit=admit)
     except Deferred as deferred:
         return RenderFailed(code="deferred", reason=str(deferred.needed_bytes))
     except ImageError as error:
@@ -82,7 +82,7 @@ def _render_opened(
     except OSError as error:
         if error.errno == errno.ENOMEM:
             return RenderFailed(code="out-of-memory", reason="the kernel gave no more memory to the worker")
-        if error.errno in _ENVIRONMENT or error.filename == staging:
+        if error.errno in _ENVIRONMENT or str(error.filename).startswith(staging):
             return RenderFailed(code="environment", reason=f"{errno_name(error)}: {error.strerror}")
         raise
     return with_digest(rendered, digest)

@@ -22,7 +22,7 @@ FILES = {
     "broken.jpg": b"<html>no picture</html>",
 }
 #: Passed in scenarios of their own, below.
-ELSEWHERE = {"fs.copy", "fs.unlink", "fs.remove_tree", "fs.replace"}
+ELSEWHERE = {"fs.copy", "fs.unlink", "fs.remove_tree", "fs.replace", "fs.rmdir"}
 #: More passes than any point has; the loop ends by itself before.
 MANY = 60
 
@@ -97,6 +97,19 @@ def test_a_death_while_staging_is_swept_is_swept_up_too(tmp_path: Path) -> None:
         assert died.returncode == -signal.SIGKILL, died
     assert procwatch("once", "-c", config, cwd=tmp_path).returncode in (0, 1)
     judge(config, oracle, tmp_path, "swept")
+
+
+def test_a_death_while_a_folder_that_was_made_in_vain_is_removed(places: Places, tmp_path: Path) -> None:
+    """The fourth rename is of the original, on its way into archive/album; the first found no outbox/album."""
+    config = places.write_config(inbox='settle = "0s"', pool="workers = 1")
+    oracle = Oracle(places=places)
+    images.write(places.inbox / "album/0.jpg", oracle.expect("album/0.jpg", images.jpeg(0)))
+    faults = {"PROCWATCH_FAULT": "fs.rename:4:EIO,fs.rmdir:1"}
+    died = procwatch("once", "-c", config, cwd=tmp_path, env=faults)
+    assert died.returncode == -signal.SIGKILL, died
+    assert (places.archive / "album").is_dir()
+    assert procwatch("once", "-c", config, cwd=tmp_path).returncode == 0
+    oracle.check(archive=1)
 
 
 @pytest.mark.parametrize("error", ["ENOSPC", "EIO"])

@@ -75,7 +75,7 @@ def test_a_path_that_is_too_long_for_outbox_archive_and_failed(
     assert daemon.process.poll() is None
 
 
-@pytest.mark.parametrize("litter", ["no Unicode", "deep", "a file"])
+@pytest.mark.parametrize("litter", ["no Unicode", "deep", "a file", "a link", "a folder in a file's place"])
 def test_what_a_worker_that_was_taken_over_left_in_its_staging(
     litter: str, places: Places, tmp_path: Path
 ) -> None:
@@ -88,6 +88,11 @@ def test_what_a_worker_that_was_taken_over_left_in_its_staging(
         (slot / "x.1").mkdir(mode=0o700)
         os.close(make_deep(slot / "x.1", 3500, "d"))
         os.utime(slot / "x.1", (1, 1))
+    elif litter == "a link":
+        (slot / "not a job").symlink_to(places.root)
+    elif litter == "a folder in a file's place":
+        (slot / "x.1.0.jpg/inner").mkdir(parents=True)
+        os.utime(slot / "x.1.0.jpg", (1, 1))
     else:
         (slot / "not a job").write_bytes(b"x")
     with Daemon("-c", config, cwd=tmp_path) as daemon:

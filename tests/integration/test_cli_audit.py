@@ -93,9 +93,21 @@ def remove_running(site: Site) -> None:
 
 
 def leave_staging(site: Site) -> None:
+    slot = site.root / "outbox/.procwatch-staging/slot-2"
+    slot.mkdir(parents=True)
+    (slot / "000000000000000001.1.0.jpg").write_bytes(b"x")
+
+
+def leave_staging_of_an_earlier_version(site: Site) -> None:
     folder = site.root / "outbox/.procwatch-staging/slot-2/000000000000000001.1"
     folder.mkdir(parents=True)
     (folder / "0.jpg").write_bytes(b"x")
+
+
+def leave_litter_in_staging(site: Site) -> None:
+    slot = site.root / "outbox/.procwatch-staging/slot-2"
+    slot.mkdir(parents=True)
+    (slot / "no job").write_bytes(b"x")
 
 
 def leave_temp(site: Site) -> None:
@@ -125,7 +137,9 @@ PLANTED: list[tuple[Callable[[Site], None], str, str]] = [
     (remove_blocked_file, "error-file-alone", "locked.jpg.error.json"),
     (remove_report_of_blocked, "error-file-missing", "locked.jpg"),
     (remove_running, "job-without-file", "running.jpg"),
-    (leave_staging, "staging-leftover", "slot-2/000000000000000001.1"),
+    (leave_staging, "staging-leftover", "slot-2/000000000000000001.1.0.jpg"),
+    (leave_staging_of_an_earlier_version, "staging-leftover", "slot-2/000000000000000001.1"),
+    (leave_litter_in_staging, "staging-leftover", "slot-2/no job"),
     (leave_temp, "temp-leftover", ".procwatch-tmp-0123"),
     (remove_folder, "folder-missing", "{root}/failed"),
     (damage_ledger, "ledger-unreadable", "{root}/.procwatch/ledger.sqlite"),

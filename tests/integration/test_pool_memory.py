@@ -55,7 +55,7 @@ def kinds() -> dict[str, tuple[Image.Image, str, dict[str, Any]]]:
 
 def task(root: Path, path: Path, attempt: int, grant_bytes: int) -> RenderTask:
     return RenderTask(
-        job=path.stem,
+        job=path.stem.replace("-", ""),  # ids have no more than letters and digits
         attempt=attempt,
         root=str(root),
         path=path.name,

@@ -13,7 +13,7 @@ from procwatch.dispatch.journal import Journal
 from procwatch.dispatch.ledger import Ledger, LedgerReader
 from procwatch.dispatch.orders import PublishOrder
 from procwatch.dispatch.publishing import STAGING, Publisher
-from procwatch.model import Fingerprint, Identity, InboxSpec, Rendered, Staged
+from procwatch.model import Fingerprint, Identity, InboxSpec, Rendered, Staged, staging_prefix
 from tests.support import images
 from tests.support.canaries import CanaryTree
 from tests.unit.test_dispatch_power_cut import Ears
@@ -33,8 +33,11 @@ class Bench:
     order: PublishOrder
 
     @property
-    def staging(self) -> Path:
-        return Path(self.order.staging)
+    def slot(self) -> Path:
+        return Path(self.order.staging).parent
+
+    def staged(self, index: int) -> Path:
+        return Path(f"{self.order.staging}{index}.jpg")
 
     @property
     def outbox(self) -> Path:
@@ -75,10 +78,10 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
     fingerprint = Fingerprint.of(source.stat())
     identity = Identity(inbox="inbox", path="a.jpg", size=fingerprint.size, mtime_ns=fingerprint.mtime_ns)
     ledger.start_attempt(JOB, identity, recipe="web", recipe_hash="h", attempt=1, queued_at=1.0)
-    staging = tmp_path / f"out/{STAGING}/slot-1/{JOB}.1"
+    staging = staging_prefix(str(tmp_path / f"out/{STAGING}"), 1, JOB, 1)
     renditions = []
     for index, output in enumerate(("web", "thumb")):
-        file = images.write(staging / f"{index}.jpg", images.jpeg(index + 5))
+        file = images.write(Path(f"{staging}{index}.jpg"), images.jpeg(index + 5))
         renditions.append(
             Staged(
                 output=output,
@@ -113,7 +116,7 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
                 path="a.jpg",
                 fingerprint=fingerprint,
                 rendered=rendered,
-                staging=str(staging),
+                staging=staging,
                 recipe="web",
                 templates={"web": "{stem}-web.{ext}", "thumb": "{stem}-thumb.{ext}"},
                 line={},
@@ -169,7 +172,7 @@ def grow(file: Path, target: Path) -> None:
 def test_a_staged_file_that_was_swapped_is_not_published(
     swap: Callable[[Path, Path], None], bench: Bench, canaries: CanaryTree
 ) -> None:
-    swap(bench.staging / "1.jpg", canaries.root / "secret.txt")
+    swap(bench.staged(1), canaries.root / "secret.txt")
     assert bench.published() == []
     assert bench.ears.refused == [(JOB, "staging-lost")]
 
@@ -177,7 +180,7 @@ def test_a_staged_file_that_was_swapped_is_not_published(
 def test_a_hard_link_to_somebodys_file_is_not_published(bench: Bench, tmp_path: Path) -> None:
     """Also when the worker tells the truth about inode and size. A link itself changes the file's link count."""
     secret = images.write(tmp_path / "secret", b"secret")
-    swap_for_hard_link(bench.staging / "1.jpg", secret)
+    swap_for_hard_link(bench.staged(1), secret)
     web, thumb = bench.order.rendered.renditions
     told = replace(thumb, inode=secret.stat().st_ino, size=secret.stat().st_size)
     assert bench.published(renditions=(web, told)) == []
@@ -195,6 +198,28 @@ def test_a_worker_that_names_files_elsewhere_is_not_believed(
     told = replace(thumb, file=file, inode=secret.stat().st_ino, size=secret.stat().st_size)
     assert bench.published(renditions=(web, told)) == []
     assert bench.ears.refused == [(JOB, "staging-lost")]
+
+
+@pytest.mark.parametrize(
+    "file",
+    [
+        "00000000000000abce.1.0.jpg",
+        f"{JOB}.2.0.jpg",
+        f"{JOB}.10.0.jpg",
+        f"{JOB}.1.0.jpg.1.0.jpg",
+        f"{JOB}.1.",
+        f"{JOB}.1.x.jpg",
+        "0.jpg",
+    ],
+)
+def test_a_worker_that_names_files_of_another_job_or_attempt_is_not_believed(file: str, bench: Bench) -> None:
+    """They lie in the same folder, those of the slot's last job among them."""
+    other = images.write(bench.slot / file, images.jpeg(9))
+    web, thumb = bench.order.rendered.renditions
+    told = replace(thumb, file=file, inode=other.stat().st_ino, size=other.stat().st_size)
+    assert bench.published(renditions=(web, told)) == []
+    assert bench.ears.refused == [(JOB, "staging-lost")]
+    assert other.exists()
 
 
 def test_outputs_that_the_recipe_does_not_have_are_refused(bench: Bench, canaries: CanaryTree) -> None:
@@ -217,11 +242,11 @@ def test_a_staging_folder_that_was_swapped_for_a_link_is_not_entered(
 ) -> None:
     """The files behind the link even have the right names, sizes and inodes."""
     aside = tmp_path / "aside"
-    bench.staging.rename(aside)
-    bench.staging.symlink_to(aside)
+    bench.slot.rename(aside)
+    bench.slot.symlink_to(aside)
     assert bench.published() == []
     assert bench.ears.refused == [(JOB, "staging-lost")]
-    assert sorted(file.name for file in aside.iterdir()) == ["0.jpg", "1.jpg"]
+    assert sorted(file.name for file in aside.iterdir()) == [f"{JOB}.1.0.jpg", f"{JOB}.1.1.jpg"]
 
 
 def test_an_original_that_became_a_link_is_not_published_for(bench: Bench, canaries: CanaryTree) -> None:

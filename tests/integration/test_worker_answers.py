@@ -20,7 +20,7 @@ from tests.support.pool_bench import PoolBench
 
 pytestmark = pytest.mark.integration
 
-STAGED = Staged(output="web", file="0.jpg", ext="jpg", width=10, height=20, size=300, inode=7)
+STAGED = Staged(output="web", file="ab12.1.0.jpg", ext="jpg", width=10, height=20, size=300, inode=7)
 RENDERED = Rendered(
     renditions=(STAGED,),
     width=100,
@@ -54,7 +54,9 @@ def test_an_answer_to_another_question_is_refused() -> None:
 LIES = {
     "another rendition's name": (replace(RENDERED, renditions=(replace(STAGED, file="../../x.jpg"),)), 0),
     "an absolute name": (replace(RENDERED, renditions=(replace(STAGED, file="/etc/passwd"),)), 0),
-    "a name with a newline": (replace(RENDERED, renditions=(replace(STAGED, file="0.jpg\n"),)), 0),
+    "a name of no job": (replace(RENDERED, renditions=(replace(STAGED, file="0.jpg"),)), 0),
+    "a folder in a name": (replace(RENDERED, renditions=(replace(STAGED, file="ab12.1/0.jpg"),)), 0),
+    "a name with a newline": (replace(RENDERED, renditions=(replace(STAGED, file="ab12.1.0.jpg\n"),)), 0),
     "an extension with a slash": (replace(RENDERED, renditions=(replace(STAGED, ext="/../../x"),)), 0),
     "a negative size": (replace(RENDERED, renditions=(replace(STAGED, size=-1),)), 0),
     "a number too large for SQLite": (replace(RENDERED, renditions=(replace(STAGED, inode=2**63),)), 0),

@@ -145,8 +145,7 @@ def _log_a_lie(places: Places) -> None:
 
 
 def _stage(places: Places) -> None:
-    os.mkdir(f"{places.staging}/job.1")
-    descriptor = os.open(f"{places.staging}/job.1/0.jpg", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    descriptor = os.open(f"{places.staging}/job.1.0.jpg", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     os.write(descriptor, b"picture")
     os.fsync(descriptor)
     os.close(descriptor)
@@ -169,7 +168,7 @@ PROBES: Final[dict[str, Probe]] = {
     "read /etc/passwd": Probe(attempt=lambda at: _read("/etc/passwd"), landlock=1),
     "read the ledger": Probe(attempt=lambda at: _read(at.ledger), landlock=1),
     "read the archive": Probe(attempt=lambda at: _read(at.archive), landlock=1),
-    "read what is staged": Probe(attempt=lambda at: _read(f"{at.staging}/job.1/0.jpg"), landlock=1),
+    "read what is staged": Probe(attempt=lambda at: _read(f"{at.staging}/job.1.0.jpg"), landlock=1),
     "list an inbox": Probe(attempt=lambda at: os.listdir(at.inbox), landlock=1),
     "read /proc/1/cmdline": Probe(attempt=lambda at: _read("/proc/1/cmdline"), landlock=1, is_ours=False),
     "read the daemon's environment": Probe(
@@ -187,7 +186,12 @@ PROBES: Final[dict[str, Probe]] = {
         landlock=1,
         is_ours=False,
     ),
-    "make a folder elsewhere": Probe(attempt=lambda at: os.mkdir(f"{at.outside}/folder"), landlock=1),
+    "make a folder elsewhere": Probe(
+        attempt=lambda at: os.mkdir(f"{at.outside}/folder"), landlock=1, seccomp=True
+    ),
+    "make a folder in staging": Probe(
+        attempt=lambda at: os.mkdir(f"{at.staging}/folder"), landlock=1, seccomp=True
+    ),
     "remove an original": Probe(
         attempt=lambda at: os.unlink(f"{at.inbox}/spare.jpg"), landlock=1, seccomp=True
     ),

@@ -62,7 +62,7 @@ class Site:
             outbox=self.spec.outbox,
             name=name,
             key=collision_key(name),
-            staged=f"{self.spec.outbox}/.procwatch-staging/slot-1/{job}.1/0.jpg",
+            staged=f"{self.spec.outbox}/.procwatch-staging/slot-1/{job}.1.0.jpg",
             inode=file.stat().st_ino,
             size=len(output),
             replace=False,

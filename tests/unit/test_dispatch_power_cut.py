@@ -30,7 +30,7 @@ from procwatch.model import (
     Rendered,
     Staged,
     State,
-    staging_folder,
+    staging_prefix,
 )
 
 pytestmark = pytest.mark.unit
@@ -186,7 +186,7 @@ class Daemon:
             self.log(job, "job.failed")
             self.dispose(job, path, "failed")
             return
-        staging = staging_folder(f"/out/{STAGING}", 1, job, attempt)
+        staging = staging_prefix(f"/out/{STAGING}", 1, job, attempt)
         rendered = self.render(path, staging)
         self.publisher.publish(
             [
@@ -203,15 +203,13 @@ class Daemon:
             ]
         )
         self.log(job, "job.done")
-        self.disposer.clean(staging)
         self.dispose(job, path, "archive")
 
     def render(self, path: str, staging: str) -> Rendered:
-        """Play the worker: whole files, not yet durable, in a folder of its own."""
-        self.fs.make_dirs(staging, 0o700)
+        """Play the worker: whole files, not yet durable."""
         renditions = []
         for index, output in enumerate(TEMPLATES):
-            file = f"{staging}/{index}.jpg"
+            file = f"{staging}{index}.jpg"
             data = output.encode() + b" of " + self.fs.read(f"/in/{path}")
             self.fs.put(file, data, durable=False)
             status = self.fs.lstat(file)
@@ -219,7 +217,7 @@ class Daemon:
             renditions.append(
                 Staged(
                     output=output,
-                    file=f"{index}.jpg",
+                    file=os.path.basename(file),
                     ext="jpg",
                     width=1,
                     height=1,
