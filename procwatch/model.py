@@ -126,6 +126,7 @@ class RenderTask:
     recipe: object
     staging_root: str  # absolute; where the worker puts its files below it says staging_prefix()
     limits: Limits
+    output_mode: int = 0o600  # of new files: what the published one is to have, so that nobody has to set it
     want_digest: bool = False
     grant_bytes: int = 0  # memory that it may take beside the idle worker's; 0: what every job may
 

@@ -72,7 +72,7 @@ class FsOps(Protocol):
         """
 
     def seal(self, path: str, mode: int) -> os.stat_result:
-        """Give a regular file with one link its mode and make it durable; return its status.
+        """Give a regular file with one link its mode, if it has another, and make it durable; return its status.
 
         NotPlainFileError for anything else; NotDurableError (an OSError) when the disk did not take the data.
         """
@@ -194,7 +194,8 @@ class RealFs:
             status = os.fstat(fd)
             _require_plain(path, status)
             faults.point("fs.set_mode")
-            sys_calls.set_mode(fd, mode)
+            if stat.S_IMODE(status.st_mode) != mode:
+                sys_calls.set_mode(fd, mode)
             try:
                 faults.point("fs.fsync_file")
                 os.fsync(fd)

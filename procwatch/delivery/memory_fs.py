@@ -74,7 +74,8 @@ class MemoryFs(MemoryDisk):
         if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1:
             raise NotPlainFileError(f"not a regular file with one link: {path!a}")
         faults.point("fs.set_mode")
-        self._set_content(inode, path, mode=mode)
+        if stat.S_IMODE(status.st_mode) != mode:
+            self._set_content(inode, path, mode=mode)
         try:
             self._sync("fs.fsync_file", path)
         except OSError as error:

@@ -321,6 +321,7 @@ class Dispatcher:
             recipe=runtime.recipe.payload,
             staging_root=f"{runtime.spec.outbox}/{STAGING}",
             limits=self._outcomes.limits,
+            output_mode=runtime.spec.output_mode,
             want_digest=job.want_digest,
             grant_bytes=job.grant_bytes,
         )

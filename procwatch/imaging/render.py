@@ -32,13 +32,15 @@ def render(
     staging: str,
     *,
     prefix: str = "",
+    mode: int = 0o600,
     admit: Callable[[int], None] = lambda needed_bytes: None,
     stage: Callable[[str], None] = lambda name: None,
     resampler: Resampler | None = None,
 ) -> Rendered:
     """Make every output of the recipe in the folder `staging`, named by the output's index: "0.jpg", "1.webp".
 
-    `prefix` comes before each name, for callers whose folder is not theirs alone.
+    `prefix` comes before each name, for callers whose folder is not theirs alone. `mode` is that of the new files,
+    as far as the umask lets it through.
     `admit` gets the bytes that it will take, before anything is decoded, and may raise to prevent it.
     `stage` is told what begins: decode, transform, encode, write. `resampler` is for callers with threads: the
     process's own must not be used by two at a time.
@@ -60,6 +62,7 @@ def render(
                 recipe,
                 limits,
                 os.path.join(staging, prefix),
+                mode=mode,
                 admit=admit,
                 stage=stage,
                 resampler=resampler,
@@ -75,6 +78,7 @@ def _render(
     limits: Limits,
     staging: str,
     *,
+    mode: int,
     admit: Callable[[int], None],
     stage: Callable[[str], None],
     resampler: Resampler | None,
@@ -99,7 +103,7 @@ def _render(
         pictures[task.index] = picture
         output = recipe.outputs[task.index]
         finished = _rest(picture, task.rest, work.resampler)
-        staged[task.index] = _stage(finished, task.index, output, staging, stage)
+        staged[task.index] = _stage(finished, task.index, output, staging, stage, mode=mode)
         stage("transform")
     return Rendered(
         renditions=tuple(staged[index] for index in sorted(staged)),
@@ -201,7 +205,13 @@ def _rest(picture: Image.Image, steps: Iterable[Step], resampler: Resampler) -> 
 
 
 def _stage(
-    picture: Image.Image, index: int, output: Output, staging: str, stage: Callable[[str], None]
+    picture: Image.Image,
+    index: int,
+    output: Output,
+    staging: str,
+    stage: Callable[[str], None],
+    *,
+    mode: int,
 ) -> Staged:
     codec: Codec = codec_for(output.format, has_alpha=picture.mode == "RGBA", size=picture.size)
     path = f"{staging}{index}.{codec.ext}"
@@ -215,14 +225,14 @@ def _stage(
         width=picture.width,
         height=picture.height,
         size=len(data),
-        inode=_write(path, data),
+        inode=_write(path, data, mode),
     )
 
 
-def _write(path: str, data: bytes) -> int:
+def _write(path: str, data: bytes, mode: int) -> int:
     """Write a new file and return its inode. The daemon fsyncs it before it publishes it."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    with open(os.open(path, flags, 0o600), "wb", buffering=0) as file:
+    with open(os.open(path, flags, mode), "wb", buffering=0) as file:
         rest = memoryview(data)
         while rest:
             rest = rest[file.write(rest) :]

@@ -53,6 +53,7 @@ def start(  # noqa: PLR0917 (an executor's initargs are positional)
         limits.die_with(daemon)  # before anything that could hang
         limits.leave_the_family()
         limits.apply_rlimits()
+        limits.make_files_as_asked()
         set_thread_name("procwatch-work")
         _statm()
         from procwatch.imaging.render import warm_up

@@ -68,6 +68,15 @@ def leave_the_family() -> None:
     os.close(null)
 
 
+def make_files_as_asked() -> None:
+    """Have new files get the very mode that is asked for; the folders of staging let nobody else in.
+
+    Then the daemon need not set it: that would change the inode once more, and each fsync after it would make the
+    file system commit its journal, where the first of a batch does for all.
+    """
+    os.umask(0)
+
+
 def apply_rlimits() -> None:
     """Bound what a decoder gone wild can take: core dumps, descriptors, size of a written file."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

@@ -70,7 +70,9 @@ def _render_opened(
         ):  # a sparse file can have terabytes
             digest = hashlib.file_digest(source, "sha256").hexdigest()
             source.seek(0)
-        rendered = imaging.render(source, recipe, task.limits, folder, prefix=prefix, admit=admit)
+        rendered = imaging.render(
+            source, recipe, task.limits, folder, prefix=prefix, mode=task.output_mode, admit=admit
+        )
     except Deferred as deferred:
         return RenderFailed(code="deferred", reason=str(deferred.needed_bytes))
     except ImageError as error:

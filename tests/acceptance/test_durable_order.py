@@ -14,7 +14,7 @@ from tests.support.places import Places
 
 pytestmark = pytest.mark.acceptance
 
-_CALLS = "fsync,fdatasync,rename,renameat,renameat2,unlink,unlinkat"
+_CALLS = "fchmod,fsync,fdatasync,rename,renameat,renameat2,unlink,unlinkat"
 
 
 def traced(places: Places, trace: Path) -> list[str]:
@@ -77,6 +77,9 @@ def test_what_is_published_is_durable_before_the_original_is_touched(tmp_path: P
     ]
 
     assert staged < min(renames)
+    assert not [call for call in calls if "fchmod(" in call and ".jpg" in call], (
+        "the worker made the outputs with their mode; a change right before an fsync makes that one expensive"
+    )
     assert any(staged < commit < min(renames) for commit in commits), (
         "the intent was not durable before the rename"
     )

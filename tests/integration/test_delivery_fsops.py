@@ -197,6 +197,15 @@ class TestModesWhateverTheUmask:
         fs.seal(str(tmp_path / "a"), 0o640)
         assert mode_of(tmp_path / "a") == 0o640
 
+    def test_a_staged_file_that_has_its_mode_is_not_changed(self, fs: RealFs, tmp_path: Path) -> None:
+        """A change right before it makes each fsync commit the file system's journal."""
+        fs.write_file(str(tmp_path / "a"), b"{}", 0o664)
+        before = (tmp_path / "a").stat().st_ctime_ns
+
+        fs.seal(str(tmp_path / "a"), 0o664)
+
+        assert (tmp_path / "a").stat().st_ctime_ns == before
+
 
 class TestWhatIsSwappedInForAStagedFile:
     @pytest.fixture(params=["symlink", "fifo", "hard link", "folder"])

@@ -5,6 +5,7 @@ import importlib.util
 import json
 import os
 import socket
+import stat
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import asdict
@@ -171,13 +172,16 @@ def test_all_enabled_formats_render_and_nothing_is_imported_any_more(tmp_path: P
                 recipe=recipe,
                 staging_root=str(staging),
                 limits=Limits(),
+                output_mode=0o646,  # no umask lets this through
             )
             running = bench.pool.submit(task)
             bench.until(running.done)
             result = running.result().result
             assert isinstance(result, Rendered), (file.name, running.result())
             assert result.notes == {}, f"{file.name} made the worker import {list(result.notes)}"
-            assert len(list((staging / "slot-1").glob(f"{number}.1.*"))) == len(recipe.outputs)
+            made = list((staging / "slot-1").glob(f"{number}.1.*"))
+            assert len(made) == len(recipe.outputs)
+            assert {stat.S_IMODE(output.stat().st_mode) for output in made} == {0o646}
 
 
 @pytest.mark.parametrize("change", ["inbox", "staging", "outbox"])

@@ -211,7 +211,7 @@ class Daemon:
         for index, output in enumerate(TEMPLATES):
             file = f"{staging}{index}.jpg"
             data = output.encode() + b" of " + self.fs.read(f"/in/{path}")
-            self.fs.put(file, data, durable=False)
+            self.fs.put(file, data, mode=SPEC.output_mode, durable=False)
             status = self.fs.lstat(file)
             assert status is not None
             renditions.append(
