@@ -12,8 +12,10 @@ import hashlib
 import os
 import stat
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from typing import Final, Protocol
 
 from procwatch import faults
@@ -31,6 +33,10 @@ _OPEN_FLAGS: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY |
 _CREATE_FLAGS: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _COPY_BYTES: Final = 1024 * 1024
 _DESCRIPTORS: Final = "/proc/self/fd"
+#: Folders that a batch keeps open: more cost descriptors, fewer cost calls where a batch is of many folders.
+_MOST_KEPT: Final = 16
+#: For how long: somebody may move the folder out of the inbox, or want to unmount it, while a batch copies gigabytes.
+_KEPT_S: Final = 1.0
 #: FAT keeps even seconds only: two copies of one file may differ by this much.
 _COARSEST_MTIME_NS: Final = 2_000_000_000
 
@@ -43,6 +49,20 @@ class NotDurableError(OSError):
     """The disk did not take the data of a file: whatever is in it now must not be relied on, also not after a retry."""
 
 
+class Folders(Protocol):
+    """Folders below a root that were opened for one entry and serve others in them, for about a second."""
+
+    def beneath(self, path: str) -> AbstractContextManager[str | None]:
+        """As FsOps.beneath; the name is good until the next one is asked for.
+
+        The folder may have been moved since it was opened: what is found in it is what was there, wherever that is
+        now. What is not found in it has to be looked for again after forget().
+        """
+
+    def forget(self, path: str) -> bool:
+        """Let go of the folder of `path`. Return whether it was opened for an earlier entry: look again, then."""
+
+
 class FsOps(Protocol):
     """The port: RealFs here, MemoryFs in procwatch.testing. Errors are OSError, unless a method says otherwise."""
 
@@ -51,6 +71,9 @@ class FsOps(Protocol):
 
         None when that folder is not there. NotPlainFileError when a folder on the way is a symbolic link.
         """
+
+    def folders(self, root: str) -> AbstractContextManager[Folders]:
+        """Keep folders below `root` open while the block runs, so that a batch asks the kernel once for each."""
 
     def make_dirs(self, path: str, mode: int) -> list[str]:
         """Make `path` and its missing parents with exactly `mode`; return those made, outermost first.
@@ -102,17 +125,28 @@ class FsOps(Protocol):
         """Remove whatever is at `path`, never following a symbolic link; nothing there is fine."""
 
 
-class RealFs:
-    """The file system of this machine. Has no state; may be used by any thread."""
+@dataclass(slots=True)
+class _Kept:
+    descriptor: int
+    opened_s: float
+    uses: int = 0
+
+
+class _RealFolders:
+    """Implements Folders by O_PATH descriptors, no more than a few at a time."""
+
+    def __init__(self, root: str) -> None:
+        self._root = root
+        self._kept: dict[str, _Kept] = {}  # the one that was opened first comes first
 
     @contextlib.contextmanager
-    def beneath(self, root: str, path: str) -> Iterator[str | None]:
+    def beneath(self, path: str) -> Iterator[str | None]:
         folder, name = os.path.split(path)
         if not folder or not _has_descriptor_paths():
-            yield os.path.join(root, path)
+            yield os.path.join(self._root, path)
             return
         try:
-            descriptor = open_beneath(root, folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+            descriptor = self._open(folder)
         except (FileNotFoundError, NotADirectoryError):
             yield None
             return
@@ -124,10 +158,50 @@ class RealFs:
             yield f"{_DESCRIPTORS}/{descriptor}/{name}"
         except OSError as error:
             if str(error.filename).startswith(_DESCRIPTORS):  # nobody can read that
-                error.filename = os.path.join(root, path)
+                error.filename = os.path.join(self._root, path)
             raise
+
+    def forget(self, path: str) -> bool:
+        kept = self._kept.pop(os.path.dirname(path), None)
+        if kept is None:
+            return False
+        os.close(kept.descriptor)
+        return kept.uses > 1
+
+    def close(self) -> None:
+        while self._kept:
+            os.close(self._kept.popitem()[1].descriptor)
+
+    def _open(self, folder: str) -> int:
+        now_s = time.monotonic()
+        kept = self._kept.get(folder)
+        if kept is not None and now_s - kept.opened_s >= _KEPT_S:
+            os.close(self._kept.pop(folder).descriptor)
+            kept = None
+        if kept is None:
+            while len(self._kept) >= _MOST_KEPT:
+                os.close(self._kept.pop(next(iter(self._kept))).descriptor)
+            descriptor = open_beneath(self._root, folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+            kept = self._kept[folder] = _Kept(descriptor, now_s)
+        kept.uses += 1
+        return kept.descriptor
+
+
+class RealFs:
+    """The file system of this machine. Has no state; may be used by any thread."""
+
+    @contextlib.contextmanager
+    def beneath(self, root: str, path: str) -> Iterator[str | None]:
+        with self.folders(root) as folders, folders.beneath(path) as entry:
+            yield entry
+
+    @contextlib.contextmanager
+    def folders(self, root: str) -> Iterator[Folders]:
+        folders = _RealFolders(root)
+        try:
+            yield folders
         finally:
-            os.close(descriptor)
+            folders.close()
 
     def make_dirs(self, path: str, mode: int) -> list[str]:
         missing: list[str] = []

@@ -6,10 +6,24 @@ import hashlib
 import os
 import stat
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 
 from procwatch import faults
-from procwatch.delivery.fsops import TEMP_PREFIX, NotDurableError, NotPlainFileError
+from procwatch.delivery.fsops import TEMP_PREFIX, Folders, NotDurableError, NotPlainFileError
 from procwatch.delivery.memory_disk import MemoryDisk, Node, os_error
+
+
+class _MemoryFolders:
+    """Implements Folders without keeping anything."""
+
+    def __init__(self, fs: "MemoryFs", root: str) -> None:
+        self._fs, self._root = fs, root
+
+    def beneath(self, path: str) -> AbstractContextManager[str | None]:
+        return self._fs.beneath(self._root, path)
+
+    def forget(self, path: str) -> bool:
+        return False
 
 
 class MemoryFs(MemoryDisk):
@@ -22,6 +36,10 @@ class MemoryFs(MemoryDisk):
     def beneath(self, root: str, path: str) -> Iterator[str | None]:
         whole = os.path.join(root, path)
         yield whole if self._find(os.path.dirname(whole)) is not None else None
+
+    @contextlib.contextmanager
+    def folders(self, root: str) -> Iterator[Folders]:
+        yield _MemoryFolders(self, root)
 
     def make_dirs(self, path: str, mode: int) -> list[str]:
         self.calls.append(("make_dirs", path))

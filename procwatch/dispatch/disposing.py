@@ -11,7 +11,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Final
 
-from procwatch.delivery.fsops import FsOps, NotPlainFileError, bars_folder
+from procwatch.delivery.fsops import Folders, FsOps, NotPlainFileError, bars_folder
 from procwatch.delivery.naming import alternatives, around_files, error_name
 from procwatch.dispatch.journal import Journal, as_os_error
 from procwatch.dispatch.ledger import Ledger
@@ -82,32 +82,47 @@ class Disposer:
     def dispose(self, orders: Iterable[DisposeOrder]) -> None:
         """Archive, delete, keep or fail originals; one commit for the batch."""
         results = []
-        for order in orders:
-            try:
-                results.append(self._uncommitted.get(order.job) or self._dispose_one(order))
-            except (
-                NotPlainFileError
-            ):  # swapped for a link or a pipe after we looked: not the job's file any more
-                results.append(Disposed(job=order.job, result="changed", original=Original.GONE))
-            except OSError as error:
-                if error.errno in _DENIED:
-                    results.append(self._stuck(order, error))
-                else:
-                    self._post(self._results.trouble, order.job, "dispose", error)
+        with self._fs.folders(self._spec.path) as inbox:
+            for order in orders:
+                what = self._uncommitted.get(order.job) or self._disposed(order, inbox)
+                if what is not None:
+                    results.append(what)
         self._sync_folders(results)
         self._commit(results)
 
-    def _dispose_one(self, order: DisposeOrder) -> Disposed:
-        with self._fs.beneath(self._spec.path, order.path) as source:
-            held = self._taker.find(order, source, self._root(order))
-            if held is not None:
-                return self._finish(order, held, source)
-            status = None if source is None else self._fs.lstat(source)
-            if source is not None and status is not None:
-                return self._dispose_what_is_there(order, source, status)
-            if not self._is_there():
-                raise inbox_away(order.path)
-            return Disposed(job=order.job, result="disposed", original=Original.GONE)
+    def _disposed(self, order: DisposeOrder, inbox: Folders) -> Disposed | None:
+        """Return what became of the original; None when there was trouble, which is told."""
+        try:
+            return self._dispose_one(order, inbox)
+        except NotPlainFileError:  # swapped for a link or a pipe after we looked: not the job's file any more
+            return Disposed(job=order.job, result="changed", original=Original.GONE)
+        except OSError as error:
+            if error.errno in _DENIED:
+                return self._stuck(order, error)
+            self._post(self._results.trouble, order.job, "dispose", error)
+            return None
+
+    def _dispose_one(self, order: DisposeOrder, inbox: Folders) -> Disposed:
+        while True:
+            with inbox.beneath(order.path) as source:
+                what = self._dispose_entry(order, source)
+            if what is not None:
+                return what
+            if not inbox.forget(order.path):
+                break
+        if not self._is_there():
+            raise inbox_away(order.path)
+        return Disposed(job=order.job, result="disposed", original=Original.GONE)
+
+    def _dispose_entry(self, order: DisposeOrder, source: str | None) -> Disposed | None:
+        """Return what became of the entry; None when nothing is there."""
+        held = self._taker.find(order, source, self._root(order))
+        if held is not None:
+            return self._finish(order, held, source)
+        status = None if source is None else self._fs.lstat(source)
+        if source is None or status is None:
+            return None
+        return self._dispose_what_is_there(order, source, status)
 
     def _dispose_what_is_there(self, order: DisposeOrder, source: str, status: os.stat_result) -> Disposed:
         now = Fingerprint.of(status)

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from procwatch.delivery.fsops import FsOps, NotDurableError, NotPlainFileError
+from procwatch.delivery.fsops import Folders, FsOps, NotDurableError, NotPlainFileError
 from procwatch.delivery.naming import plan_names
 from procwatch.dispatch.journal import Journal, as_os_error
 from procwatch.dispatch.ledger import Ledger, LedgerReader, NameTakenError, Rendition
@@ -77,8 +77,9 @@ class Publisher:
         self._slots.clear()
         self._wished = {order.job: _wishes(order) for order in orders}
         self._names.begin_batch(name for names in self._wished.values() for name in names.values())
-        planned = [plan for order in orders if (plan := self._plan(order)) is not None]
-        intended = self._commit_intents(planned)
+        with self._fs.folders(self._spec.path) as inbox:
+            planned = [plan for order in orders if (plan := self._plan(order, inbox)) is not None]
+            intended = self._commit_intents(planned, inbox)
         placed = [plan for plan in intended if self._place(plan)]
         placed = self._sync_folders(placed)
         self._commit_done(placed)
@@ -95,10 +96,10 @@ class Publisher:
 
     # -- planning ---------------------------------------------------------------------------------
 
-    def _plan(self, order: PublishOrder) -> _Plan | None:
+    def _plan(self, order: PublishOrder, inbox: Folders) -> _Plan | None:
         """Check the source and the staged files and choose names; None when the job ends here (and was told so)."""
         try:
-            fingerprint = self._source_now(order)
+            fingerprint = self._source_now(order, inbox)
             if fingerprint is None:
                 return None
             identity = Identity(
@@ -118,11 +119,10 @@ class Publisher:
             return _Plan(order=order, identity=identity, fingerprint=fingerprint, renditions=renditions)
         return None
 
-    def _source_now(self, order: PublishOrder) -> Fingerprint | None:
+    def _source_now(self, order: PublishOrder, inbox: Folders) -> Fingerprint | None:
         """Return the source's fingerprint if its content is what was rendered, else tell and return None."""
         try:
-            with self._fs.beneath(self._spec.path, order.path) as source:
-                status = None if source is None else self._fs.lstat(source)
+            status = self._status(order.path, inbox)
         except (
             NotPlainFileError,
             PermissionError,
@@ -143,6 +143,13 @@ class Publisher:
             return now
         self._tell(order, "changed", "the file changed while it was rendered")
         return None
+
+    def _status(self, path: str, inbox: Folders) -> os.stat_result | None:
+        while True:
+            with inbox.beneath(path) as source:
+                status = None if source is None else self._fs.lstat(source)
+            if status is not None or not inbox.forget(path):
+                return status
 
     def _choose_names(self, order: PublishOrder) -> list[Rendition]:
         self._check_answer(order)
@@ -206,7 +213,7 @@ class Publisher:
 
     # -- commit and place -------------------------------------------------------------------------
 
-    def _commit_intents(self, plans: list[_Plan]) -> list[_Plan]:
+    def _commit_intents(self, plans: list[_Plan], inbox: Folders) -> list[_Plan]:
         tickets = [
             self._journal.submit(_intent(plan, self._spec), durable=True, point="ledger.publishing")
             for plan in plans
@@ -218,8 +225,8 @@ class Publisher:
                 intended.append(plan)
             except NameTakenError:  # another inbox with the same outbox was faster: choose again
                 self._names.forget_owners()
-                again = self._plan(plan.order)
-                intended += self._commit_intents([again]) if again is not None else []
+                again = self._plan(plan.order, inbox)
+                intended += self._commit_intents([again], inbox) if again is not None else []
             except Exception as error:  # noqa: BLE001 (the ledger's disk is full or gone)
                 self._post(self._results.trouble, plan.order.job, "ledger", as_os_error(error))
         return intended

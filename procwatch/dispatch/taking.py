@@ -15,7 +15,7 @@ from procwatch.dispatch.orders import UNKNOWN_INODE, DisposeOrder
 
 
 class Taker:
-    """Every method runs on the finishing lane. `source` is a path from FsOps.beneath()."""
+    """Every method runs on the finishing lane. `source` is a path from Folders.beneath()."""
 
     def __init__(self, fs: FsOps) -> None:
         self._fs = fs

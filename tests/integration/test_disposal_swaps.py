@@ -56,6 +56,10 @@ def disposed(
     spec: InboxSpec, fs: RealFs, fingerprint: Fingerprint, ctime_ns: int, disposal: Disposal
 ) -> list[Disposed]:
     """Dispose of album/a.jpg; return what became of it."""
+    return disposed_in_one_batch(spec, fs, [order("album/a.jpg", fingerprint, ctime_ns, disposal)])
+
+
+def disposed_in_one_batch(spec: InboxSpec, fs: RealFs, orders: list[DisposeOrder]) -> list[Disposed]:
     ears = Ears()
     disposer = Disposer(
         spec=spec,
@@ -64,17 +68,28 @@ def disposed(
         post=lambda function, *arguments: function(*arguments),
         results=ears,
     )
-    order = DisposeOrder(
-        job=JOB,
-        path="album/a.jpg",
+    disposer.dispose(orders)
+    return ears.ended
+
+
+def order(
+    path: str, fingerprint: Fingerprint, ctime_ns: int, disposal: Disposal, job: str = JOB
+) -> DisposeOrder:
+    return DisposeOrder(
+        job=job,
+        path=path,
         fingerprint=fingerprint,
         ctime_ns=ctime_ns,
         sha256=None,
         disposal=disposal,
-        report={"job": JOB},
+        report={"job": job},
     )
-    disposer.dispose([order])
-    return ears.ended
+
+
+def order_for(file: Path, inbox: Path, disposal: Disposal, number: int) -> DisposeOrder:
+    status = file.stat()
+    path = str(file.relative_to(inbox))
+    return order(path, Fingerprint.of(status), status.st_ctime_ns, disposal, f"{number:018x}")
 
 
 @pytest.fixture
@@ -115,6 +130,49 @@ def test_an_original_whose_folder_is_a_link_by_now_is_not_the_jobs(spec: InboxSp
     (tmp_path / "in/album").symlink_to(tree.root)
     ended = disposed(spec, RealFs(), Fingerprint.of(status), status.st_ctime_ns, "delete")
     assert [what.result for what in ended] == ["changed"]
+    assert not tree.changes(before)
+
+
+class ReplacingFs(SwappingFs):
+    """After the first look at an entry called `name`, its folder is another one, with what was in `elsewhere`."""
+
+    def swap(self) -> None:
+        self.swapped = True
+        self._folder.rename(self._folder.with_name("aside"))
+        self._elsewhere.rename(self._folder)
+
+
+@pytest.mark.parametrize("disposal", ["archive", "delete"])
+def test_a_folder_that_is_replaced_in_the_middle_of_a_batch(
+    disposal: Disposal, spec: InboxSpec, tmp_path: Path
+) -> None:
+    """The first file was found before, the second is in the old folder, the third in the new one, the fourth in none."""
+    inbox = tmp_path / "in"
+    files = [images.write(inbox / "album" / name, images.jpeg(1)) for name in ("1.jpg", "2.jpg", "4.jpg")]
+    files.insert(2, images.write(inbox / "new/3.jpg", images.jpeg(3)))
+    orders = [order_for(file, inbox, disposal, number) for number, file in enumerate(files)]
+    orders[2] = replace(orders[2], path="album/3.jpg")
+    files[3].unlink()
+    fs = ReplacingFs("1.jpg", inbox / "album", inbox / "new")
+    ended = disposed_in_one_batch(spec, fs, orders)
+    assert fs.swapped
+    gone = Original.ARCHIVED if disposal == "archive" else Original.DELETED
+    assert [what.original for what in ended] == [gone, gone, gone, Original.GONE]
+    assert not [path for path in inbox.rglob("*") if path.is_file()]
+
+
+def test_a_folder_that_becomes_a_link_in_the_middle_of_a_batch(spec: InboxSpec, tmp_path: Path) -> None:
+    """What is still found is the job's own; what is not found is not looked for behind the link."""
+    tree = CanaryTree(root=tmp_path / "elsewhere")
+    before = tree.begin()
+    inbox = tmp_path / "in"
+    first, second = (images.write(inbox / "album" / name, images.jpeg(1)) for name in ("b.jpg", "a.jpg"))
+    orders = [order_for(file, inbox, "delete", number) for number, file in enumerate((first, second))]
+    second.unlink()
+    fs = SwappingFs("b.jpg", inbox / "album", tree.root)
+    ended = disposed_in_one_batch(spec, fs, orders)
+    assert fs.swapped
+    assert [what.result for what in ended] == ["disposed", "changed"]
     assert not tree.changes(before)
 
 

@@ -256,6 +256,30 @@ def test_an_original_that_became_a_link_is_not_published_for(bench: Bench, canar
     assert bench.ears.refused == [(JOB, "changed")]
 
 
+class ReplacingFs(RealFs):
+    """After the look at the first file of a batch its folder is another one, where the second is."""
+
+    def __init__(self, inbox: Path) -> None:
+        self._inbox = inbox
+
+    def lstat(self, path: str) -> os.stat_result | None:
+        status = super().lstat(path)
+        if os.path.basename(path) == "first.jpg":
+            (self._inbox / "album").rename(self._inbox / "aside")
+            (self._inbox / "album").mkdir()
+            (self._inbox / "a.jpg").rename(self._inbox / "album/a.jpg")
+        return status
+
+
+def test_an_original_in_a_folder_that_is_replaced_during_the_batch_has_not_vanished(bench: Bench) -> None:
+    images.write(bench.root / "in/album/first.jpg", images.jpeg(3))
+    bench.publisher._fs = ReplacingFs(bench.root / "in")
+    first = replace(bench.order, job="00000000000000abcc", path="album/first.jpg")
+    bench.publisher.publish([first, replace(bench.order, path="album/a.jpg")])
+    assert bench.ears.refused == [(first.job, "changed")]
+    assert bench.ears.done == [JOB]
+
+
 def test_a_link_that_waits_at_the_output_name_is_not_followed(bench: Bench, canaries: CanaryTree) -> None:
     (bench.outbox / "a-web.jpg").symlink_to(canaries.root / "a.jpg")
     assert bench.published() == ["a-thumb.jpg", "a-web-2.jpg", "a-web.jpg"]
