@@ -43,6 +43,7 @@ class Disposer:
         self._uncommitted: dict[str, Disposed] = {}  # done to the file, not yet in the ledger
         self._fs = fs
         self._taker = Taker(fs)
+        self._ready: set[str] = set()  # folders of archive and failed that were there in this batch
         self._journal = journal
         self._post = post
         self._results = results
@@ -82,6 +83,7 @@ class Disposer:
     def dispose(self, orders: Iterable[DisposeOrder]) -> None:
         """Archive, delete, keep or fail originals; one commit for the batch."""
         results = []
+        self._ready.clear()
         with self._fs.folders(self._spec.path) as inbox:
             for order in orders:
                 what = self._uncommitted.get(order.job) or self._disposed(order, inbox)
@@ -93,7 +95,7 @@ class Disposer:
     def _disposed(self, order: DisposeOrder, inbox: Folders) -> Disposed | None:
         """Return what became of the original; None when there was trouble, which is told."""
         try:
-            return self._dispose_one(order, inbox)
+            return self._dispose_or_again(order, inbox)
         except NotPlainFileError:  # swapped for a link or a pipe after we looked: not the job's file any more
             return Disposed(job=order.job, result="changed", original=Original.GONE)
         except OSError as error:
@@ -101,6 +103,14 @@ class Disposer:
                 return self._stuck(order, error)
             self._post(self._results.trouble, order.job, "dispose", error)
             return None
+
+    def _dispose_or_again(self, order: DisposeOrder, inbox: Folders) -> Disposed:
+        """Dispose of it; once more when something went away meanwhile: a folder that was ready, or the original."""
+        try:
+            return self._dispose_one(order, inbox)
+        except (FileNotFoundError, NotADirectoryError):
+            self._ready.clear()
+        return self._dispose_one(order, inbox)
 
     def _dispose_one(self, order: DisposeOrder, inbox: Folders) -> Disposed:
         while True:
@@ -139,6 +149,7 @@ class Disposer:
         try:
             return self._finish(order, self._taker.take(order, source, self._root(order)), source)
         except (OSError, NotPlainFileError):
+            self._ready.difference_update(made)
             for folder in reversed(made):  # no litter for an original that stays where it is
                 with contextlib.suppress(OSError):
                     self._fs.rmdir(folder)
@@ -235,15 +246,26 @@ class Disposer:
     def _way(self, root: str, order: DisposeOrder) -> str:
         """Return the path below `root` for the original, around files that bar the way."""
         return around_files(
-            order.path, order.job[-6:], lambda name: bars_folder(self._fs, os.path.join(root, name))
+            order.path, order.job[-6:], lambda name: self._is_barred(os.path.join(root, name))
         )
+
+    def _is_barred(self, folder: str) -> bool:
+        return folder not in self._ready and bars_folder(self._fs, folder)
 
     def _make_folder(self, order: DisposeOrder) -> list[str]:
         """Make the folder that the original goes to, before it is taken; return what was made."""
         root = self._root(order)
         if root is None:
             return []
-        return self._make_dirs(os.path.dirname(os.path.join(root, self._way(root, order))))
+        folder = os.path.dirname(os.path.join(root, self._way(root, order)))
+        if folder in self._ready:
+            return []
+        made = self._make_dirs(folder)
+        self._ready.add(folder)
+        while len(folder) > len(root):
+            folder = os.path.dirname(folder)
+            self._ready.add(folder)
+        return made
 
     def _make_dirs(self, path: str) -> list[str]:
         made = self._fs.make_dirs(path, self._spec.dir_mode)

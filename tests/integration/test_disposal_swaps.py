@@ -1,8 +1,9 @@
-"""Somebody swaps a folder of the inbox for a link between the look at an original and its removal; a real disk."""
+"""Somebody swaps or removes folders between the look at an original and its removal; a real disk."""
 
 import os
 import subprocess
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -131,6 +132,95 @@ def test_an_original_whose_folder_is_a_link_by_now_is_not_the_jobs(spec: InboxSp
     ended = disposed(spec, RealFs(), Fingerprint.of(status), status.st_ctime_ns, "delete")
     assert [what.result for what in ended] == ["changed"]
     assert not tree.changes(before)
+
+
+class CountingFs(RealFs):
+    """Counts the looks at each path."""
+
+    def __init__(self) -> None:
+        self.looks: Counter[str] = Counter()
+
+    def lstat(self, path: str) -> os.stat_result | None:
+        self.looks[path] += 1
+        return super().lstat(path)
+
+    def make_dirs(self, path: str, mode: int) -> list[str]:
+        self.looks[path] += 1
+        return super().make_dirs(path, mode)
+
+
+class TidyingFs(RealFs):
+    """After the first original was placed, `change` happens to the archive."""
+
+    def __init__(self, change: Callable[[], None]) -> None:
+        self._change: Callable[[], None] | None = change
+
+    def move_noreplace(self, src: str, dst: str) -> bool:
+        renamed = super().move_noreplace(src, dst)
+        if self._change is not None:
+            self._change()
+            self._change = None
+        return renamed
+
+
+def test_a_batch_looks_at_each_folder_of_the_archive_once(spec: InboxSpec, tmp_path: Path) -> None:
+    inbox = tmp_path / "in"
+    files = [images.write(inbox / f"album/sub/{number}.jpg", images.jpeg(number)) for number in range(5)]
+    fs = CountingFs()
+    orders = [order_for(file, inbox, "archive", number) for number, file in enumerate(files)]
+    ended = disposed_in_one_batch(spec, fs, orders)
+    assert [what.original for what in ended] == [Original.ARCHIVED] * 5
+    looks = {path: count for path, count in fs.looks.items() if "/archive/album" in path}
+    assert looks == {f"{spec.archive}/album": 1, f"{spec.archive}/album/sub": 2}, "one is to make it"
+    before = fs.looks.total()
+    images.write(inbox / "album/sub/6.jpg", images.jpeg(6))
+    disposed_in_one_batch(spec, fs, [order_for(inbox / "album/sub/6.jpg", inbox, "archive", 6)])
+    assert fs.looks.total() > before + 4, "the next batch looks again"
+
+
+@pytest.mark.parametrize(
+    "change", ["folder removed", "archive removed", "file in its place", "original removed"]
+)
+def test_what_happens_to_the_archive_in_the_middle_of_a_batch_troubles_nobody(
+    change: str, spec: InboxSpec, tmp_path: Path
+) -> None:
+    inbox, archive = tmp_path / "in", tmp_path / "archive"
+    files = [images.write(inbox / f"album/{number}.jpg", images.jpeg(number)) for number in range(3)]
+
+    def happen() -> None:
+        (archive / "album").rename(tmp_path / "aside")
+        if change == "archive removed":
+            archive.rmdir()
+        elif change == "file in its place":
+            (archive / "album").touch()
+
+    fs = TidyingFs(files[2].unlink if change == "original removed" else happen)
+    orders = [order_for(file, inbox, "archive", number) for number, file in enumerate(files)]
+    ended = disposed_in_one_batch(spec, fs, orders)
+    if change == "file in its place":  # it was on its way already; bringing it back touched it
+        assert ended[1].result == "touched"
+        again = replace(orders[1], ctime_ns=ended[1].ctime_ns)
+        ended[1:2] = disposed_in_one_batch(spec, fs, [again])
+    folder = archive / ("album-2" if change == "file in its place" else "album")
+    third = Original.GONE if change == "original removed" else Original.ARCHIVED
+    assert [what.original for what in ended] == [Original.ARCHIVED, Original.ARCHIVED, third]
+    assert ended[1].moved_to == str(folder / "1.jpg")
+    assert (folder / "1.jpg").read_bytes() == images.jpeg(1)
+    assert not list(archive.glob(".procwatch-held-*"))
+
+
+def test_an_original_that_is_removed_between_look_and_rename_is_gone_without_trouble(
+    spec: InboxSpec, tmp_path: Path
+) -> None:
+    class RemovingFs(RealFs):
+        def rename_noreplace(self, src: str, dst: str) -> None:
+            original.unlink(missing_ok=True)
+            super().rename_noreplace(src, dst)
+
+    original = images.write(tmp_path / "in/album/a.jpg", images.jpeg(1))
+    ended = disposed_in_one_batch(spec, RemovingFs(), [order_for(original, tmp_path / "in", "archive", 1)])
+    assert [what.original for what in ended] == [Original.GONE]
+    assert list((tmp_path / "archive").iterdir()) == [], "no litter"
 
 
 class ReplacingFs(SwappingFs):
