@@ -98,25 +98,32 @@ def has_open_writer(path: str) -> bool | None:
     except OSError:
         return None
     try:
-        return _has_open_writer(descriptor)
+        return _is_lease_refused(descriptor)
     finally:
-        os.close(descriptor)
+        os.close(descriptor)  # gives the lease back
 
 
 def _has_open_writer(descriptor: int) -> bool | None:
-    """Return whether any process has the file open for writing, None where the kernel does not say.
+    """Return whether any process has the file open for writing, None where the kernel does not say."""
+    refused = _is_lease_refused(descriptor)
+    if refused is False:
+        with contextlib.suppress(OSError):
+            fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+    return refused
+
+
+def _is_lease_refused(descriptor: int) -> bool | None:
+    """Ask for a lease that only a writer refuses; None where the kernel grants none. Whoever gets it gives it back.
 
     A read lease (fcntl(2), F_SETLEASE) is granted only while there is no writer; it takes our own file or CAP_LEASE,
-    and a local file system. It is given back at once. A writer that comes in between waits for that, and we are sent
-    a signal: SIGURG, which is ignored by default, since SIGIO would end the process.
+    and a local file system. A writer that comes before it is given back waits for that, and we are sent a signal:
+    SIGURG, which is ignored by default, since SIGIO would end the process.
     """
     try:
         fcntl.fcntl(descriptor, fcntl.F_SETSIG, signal.SIGURG)
         fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_RDLCK)
     except OSError as error:
         return True if error.errno == errno.EAGAIN else None
-    with contextlib.suppress(OSError):
-        fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_UNLCK)
     return False
 
 

@@ -5,13 +5,14 @@ import os
 import signal
 import socket
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from procwatch import fdopen
 from procwatch.fdopen import READ_FLAGS, open_beneath, open_source, walk_at
-from procwatch.intake.look import take_look
+from procwatch.intake.look import has_open_writer, take_look
 from tests.support.unprivileged import as_nobody, public_folder
 
 pytestmark = pytest.mark.integration
@@ -151,14 +152,27 @@ def test_the_kernel_tells_whether_a_file_is_open_for_writing(tmp_path: Path) -> 
         writer.write(JPEG)
         writer.flush()
         during = take_look(str(tmp_path), "a.jpg", peek=True, ask_writers=True).open_writer
+        assert has_open_writer(str(path)) is during
     after = take_look(str(tmp_path), "a.jpg", peek=True, ask_writers=True).open_writer
+    assert has_open_writer(str(path)) is after
     if (during, after) == (None, None):
         pytest.skip("this file system grants no leases")
     assert (during, after) == (True, False)
     assert take_look(str(tmp_path), "a.jpg", peek=True).open_writer is None
 
 
-def test_a_writer_that_comes_while_we_ask_neither_fails_nor_ends_us(tmp_path: Path) -> None:
+def ask_in_a_look(path: Path) -> None:
+    assert take_look(str(path.parent), path.name, peek=True, ask_writers=True).kind == "file"
+
+
+def ask_only_that(path: Path) -> None:
+    has_open_writer(str(path))
+
+
+@pytest.mark.parametrize("ask", [ask_in_a_look, ask_only_that])
+def test_a_writer_that_comes_while_we_ask_neither_fails_nor_ends_us(
+    ask: Callable[[Path], None], tmp_path: Path
+) -> None:
     """A broken lease sends a signal, and the default one would end the process."""
     path = tmp_path / "a.jpg"
     path.write_bytes(JPEG)
@@ -176,6 +190,6 @@ def test_a_writer_that_comes_while_we_ask_neither_fails_nor_ends_us(tmp_path: Pa
     writer = threading.Thread(target=write)
     writer.start()
     while not done.is_set():
-        assert take_look(str(tmp_path), "a.jpg", peek=True, ask_writers=True).kind == "file"
+        ask(path)
     writer.join()
     assert failures == []
