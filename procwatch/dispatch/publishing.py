@@ -11,7 +11,6 @@ import errno
 import hashlib
 import json
 import os
-import re
 import stat
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -27,7 +26,6 @@ from procwatch.fdopen import open_source
 from procwatch.model import Fingerprint, Identity, InboxSpec
 
 STAGING: Final = ".procwatch-staging"
-_INDEX_AND_EXT: Final = re.compile(r"[0-9]{1,4}\.[a-z0-9]{1,8}")
 
 
 class StagedLostError(Exception):
@@ -176,17 +174,15 @@ class Publisher:
 
     def _check_answer(self, order: PublishOrder) -> None:
         """Make sure that the worker made what the recipe asks for (it may lie; the recipe may be a newer one)."""
-        made = sorted(staged.output for staged in order.rendered.renditions)
-        files = {staged.file for staged in order.rendered.renditions}
-        if made != sorted(order.templates) or len(files) != len(made):
+        made = [staged.output for staged in order.rendered.renditions]
+        if len(made) != len(order.templates) or set(made) != order.templates.keys():
             raise StagedLostError(
-                f"the worker made {', '.join(made) or 'nothing'}: not what the recipe asks for"
+                f"the worker made {', '.join(sorted(made)) or 'nothing'}: not what the recipe asks for"
             )
         prefix = os.path.basename(order.staging)
-        if not all(
-            file.startswith(prefix) and _INDEX_AND_EXT.fullmatch(file.removeprefix(prefix)) for file in files
-        ):
-            raise StagedLostError("the worker names files that are not of this attempt")
+        for index, staged in enumerate(order.rendered.renditions):
+            if staged.file != f"{prefix}{index}.{staged.ext}" or "/" in staged.file:
+                raise StagedLostError("the worker names files that are not of this attempt")
 
     def _check_folder(self, folder: str) -> None:
         """Make sure that what the files lie in is no link to elsewhere."""

@@ -209,6 +209,8 @@ def test_a_worker_that_names_files_elsewhere_is_not_believed(
         f"{JOB}.1.0.jpg.1.0.jpg",
         f"{JOB}.1.",
         f"{JOB}.1.x.jpg",
+        f"{JOB}.1.2.jpg",
+        f"{JOB}.1.1.webp",
         "0.jpg",
     ],
 )
@@ -220,6 +222,13 @@ def test_a_worker_that_names_files_of_another_job_or_attempt_is_not_believed(fil
     assert bench.published(renditions=(web, told)) == []
     assert bench.ears.refused == [(JOB, "staging-lost")]
     assert other.exists()
+
+
+def test_a_path_in_an_extension_leads_nowhere(bench: Bench, canaries: CanaryTree) -> None:
+    web, thumb = bench.order.rendered.renditions
+    ext = "/../../../../elsewhere/secret.txt"
+    assert bench.published(renditions=(web, replace(thumb, file=f"{JOB}.1.1.{ext}", ext=ext))) == []
+    assert bench.ears.refused == [(JOB, "staging-lost")]
 
 
 def test_outputs_that_the_recipe_does_not_have_are_refused(bench: Bench, canaries: CanaryTree) -> None:
