@@ -10,6 +10,8 @@ import os
 from multiprocessing.reduction import DupFd
 from typing import Any, Final
 
+from procwatch.turns import Turns, WorkerTurns
+
 #: Indexes: which job was begun, and how much of its grant it was expected to need. No queue, no lock, two stores a job.
 STARTED: Final = 0
 ENDED: Final = 1
@@ -20,12 +22,13 @@ _SEALS: Final = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
 
 
 class Claim:
-    """A few doubles; pickles while a process is being started, and only then."""
+    """A few doubles, and whose turn it is; pickles while a process is being started, and only then."""
 
-    def __init__(self, descriptor: int | None = None) -> None:
+    def __init__(self, descriptor: int | None = None, turns: "Turns | WorkerTurns | None" = None) -> None:
         """Make the memory, or map that of this descriptor, which is taken over."""
         self._descriptor = _make() if descriptor is None else descriptor
         self._map = mmap.mmap(self._descriptor, _BYTES)
+        self._turns = turns  # of the worker, on whichever side this is
         self._cells = memoryview(self._map).cast("d")
 
     def __getitem__(self, cell: int) -> float:
@@ -34,8 +37,16 @@ class Claim:
     def __setitem__(self, cell: int, value: float) -> None:
         self._cells[cell] = value
 
+    def begin(self, number: int) -> bool:
+        """In the worker: note that this call begins; False when the daemon has taken it back."""
+        if isinstance(self._turns, WorkerTurns) and not self._turns.take(number):
+            return False
+        self[PRESSURE] = 0.0
+        self[STARTED] = number
+        return True
+
     def __reduce__(self) -> Any:
-        return _receive, (DupFd(self._descriptor),)
+        return _receive, (DupFd(self._descriptor), self._turns)
 
     def close_descriptor(self) -> None:
         """Keep the memory only: it is passed on to nobody any more."""
@@ -55,7 +66,7 @@ def _make() -> int:
     return descriptor
 
 
-def _receive(duplicate: Any) -> Claim:
-    claim = Claim(duplicate.detach())
+def _receive(duplicate: Any, turns: WorkerTurns | None) -> Claim:
+    claim = Claim(duplicate.detach(), turns)
     claim.close_descriptor()
     return claim

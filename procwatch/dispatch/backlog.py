@@ -24,12 +24,16 @@ class Backlog:
         suspects = sum(job.inbox == inbox for job in self._suspects)
         return suspects + len(self._queues.get(inbox, ()))
 
-    def add(self, job: Job) -> None:
-        """Put a job at the end of its inbox's queue; one that may have killed the daemon waits to run alone."""
+    def add(self, job: Job, *, first: bool = False) -> None:
+        """Put a job at an end of its inbox's queue; one that may have killed the daemon waits to run alone."""
         if job.suspicion:
             self._suspects.append(job)
+            return
+        queue = self._queues.setdefault(job.inbox, deque())
+        if first:
+            queue.appendleft(job)
         else:
-            self._queues.setdefault(job.inbox, deque()).append(job)
+            queue.append(job)
 
     def pause(self, inbox: str, why: str = "trouble") -> None:
         """Start no job of the inbox until every `why` is over."""

@@ -7,7 +7,7 @@ signal handlers  ─┘                 └──► lanes (publish, dispose), j
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Final
 
@@ -20,7 +20,7 @@ from procwatch.dispatch.inbox_runtime import InboxRuntime
 from procwatch.dispatch.job import Job
 from procwatch.dispatch.journal import Journal, Ticket, as_os_error
 from procwatch.dispatch.large import LargeJobs
-from procwatch.dispatch.ledger import Known
+from procwatch.dispatch.ledger import Known, Ledger
 from procwatch.dispatch.loop import Loop
 from procwatch.dispatch.outcomes import Outcomes
 from procwatch.dispatch.publishing import STAGING
@@ -91,8 +91,9 @@ class Dispatcher:
         self._large.set_budget(memory)
 
     def stop(self) -> None:
-        """Take no new work and start none."""
+        """Take no new work and start none; what no worker has begun comes back."""
         self._outcomes.stopping = True
+        self._pool.revoke()
 
     @property
     def stopping(self) -> bool:
@@ -102,12 +103,18 @@ class Dispatcher:
 
     @property
     def running(self) -> int:
+        """Files that workers are at work on, or are about to be."""
+        return min(self._handed_out, self._pool.size)
+
+    @property
+    def _handed_out(self) -> int:
         return len(self._running) + len(self._starting)
 
     @property
     def waiting(self) -> int:
-        """Files known to be in the inboxes that no worker has yet."""
-        return len(self._backlog) + len(self._large) + self.awaited
+        """Files known to be in the inboxes that no worker is at work on yet."""
+        ahead = self._handed_out - self.running
+        return len(self._backlog) + len(self._large) + self.awaited + ahead
 
     @property
     def awaited(self) -> int:
@@ -233,14 +240,36 @@ class Dispatcher:
     def tick(self, now_s: float) -> float | None:
         """Once a turn of the loop: give idle workers work."""
         again_s = self._pool.tick(now_s)
-        while not self.stopping and self._pool.idle > len(self._starting):
-            job = self._next_job(now_s)
-            if job is None:
-                break
-            self._begin(job)
+        if not self.stopping:
+            self._hand_out(now_s)
         logged_s = self._endings.flush_logged(now_s, at_once=self.stopping)
         self._press_back()
         return min((due_s for due_s in (again_s, logged_s) if due_s is not None), default=None)
+
+    def _hand_out(self, now_s: float) -> None:
+        """Give idle workers work, and busy ones their next, so that they need not wait for us."""
+        idle = self._pool.idle
+        jobs = self._next_jobs(idle - len(self._starting), now_s)
+        if len(self._starting) + len(jobs) >= idle and self._may_hand_ahead():
+            jobs += self._next_jobs(idle + self._pool.ahead - len(self._starting) - len(jobs), now_s)
+        elif idle > len(self._starting) + len(jobs) and len(self._running) > self._pool.size - idle:
+            self._pool.revoke()  # a worker has nothing to do while others have something waiting
+        if jobs:
+            self._begin(jobs)
+
+    def _may_hand_ahead(self) -> bool:
+        """Not when somebody has to run alone, or to wait for memory: what is handed out counts as running."""
+        return bool(self._backlog) and not (
+            self._large or self._backlog.has_suspects or self._suspect_running()
+        )
+
+    def _next_jobs(self, count: int, now_s: float) -> list[Job]:
+        """Take up to so many jobs; they count as starting from here on."""
+        jobs: list[Job] = []
+        while len(jobs) < count and (job := self._next_job(now_s)) is not None:
+            self._starting[job.id] = job
+            jobs.append(job)
+        return jobs
 
     def _next_job(self, now_s: float) -> Job | None:
         """Return what to run now: a large job that fits, else the next of the backlog that does."""
@@ -253,10 +282,10 @@ class Dispatcher:
                 return large
         if not self._large.lets_start(held, now_s, self._backlog.is_paused):
             return None
-        return self._backlog.next(running=self.running, suspect_running=suspect_running)
+        return self._backlog.next(running=self._handed_out, suspect_running=suspect_running)
 
     def _may_run(self, job: Job) -> bool:
-        return not self._backlog.is_paused(job.inbox) and (not job.suspicion or not self.running)
+        return not self._backlog.is_paused(job.inbox) and (not job.suspicion or not self._handed_out)
 
     def _suspect_running(self) -> bool:
         return any(job.suspicion for jobs in (self._starting, self._running) for job in jobs.values())
@@ -276,38 +305,42 @@ class Dispatcher:
                 self._backlog.resume(name, FINISHING)
             runtime.set_backpressure(full=count > (LOW_WATER if runtime.is_full else HIGH_WATER))
 
-    def _begin(self, job: Job) -> None:
-        """Record the attempt first; the worker gets it when that is committed."""
+    def _begin(self, jobs: list[Job]) -> None:
+        """Record the attempts first; the workers get them when that is committed."""
+        starts = [self._start(job) for job in jobs]
+        self._journal.submit(
+            lambda ledger: [start(ledger) for start in starts],
+            point="ledger.started",
+            then=partial(self._loop.post, self._recorded, jobs),
+        )
+
+    def _start(self, job: Job) -> Callable[[Ledger], None]:
         recipe = self._inboxes[job.inbox].recipe
         job.attempt += 1
         job.state = State.RUNNING
-        self._starting[job.id] = job
-        identity, attempt = job.identity, job.attempt
-        self._journal.submit(
-            lambda ledger: ledger.start_attempt(
-                job.id,
-                identity,
-                recipe=recipe.name,
-                recipe_hash=recipe.hash,
-                attempt=attempt,
-                queued_at=job.queued_at,
-            ),
-            point="ledger.started",
-            then=partial(self._loop.post, self._recorded, job),
+        return partial(
+            Ledger.start_attempt,
+            job=job.id,
+            identity=job.identity,
+            recipe=recipe.name,
+            recipe_hash=recipe.hash,
+            attempt=job.attempt,
+            queued_at=job.queued_at,
         )
 
-    def _recorded(self, job: Job, ticket: Ticket[None]) -> None:
-        self._starting.pop(job.id)
+    def _recorded(self, jobs: list[Job], ticket: Ticket[list[None]]) -> None:
         error = ticket.exception()
-        if error is not None:
-            job.attempt -= 1
-            self._backlog.add(job)
-            self._endings.pause_for(self._inboxes[job.inbox], as_os_error(error), stage="ledger")
-        elif self.stopping or self._pool.idle == 0:  # its worker died meanwhile
-            job.attempt -= 1
-            self._outcomes.put_back(job)
-        else:
-            self._submit(job)
+        for job in jobs:
+            self._starting.pop(job.id)
+            if error is not None:
+                job.attempt -= 1
+                self._backlog.add(job)
+                self._endings.pause_for(self._inboxes[job.inbox], as_os_error(error), stage="ledger")
+            elif self.stopping or not (self._pool.idle or self._pool.ahead):  # its worker died meanwhile
+                job.attempt -= 1
+                self._outcomes.put_back(job)
+            else:
+                self._submit(job)
 
     def _submit(self, job: Job) -> None:
         runtime = self._inboxes[job.inbox]
@@ -346,4 +379,8 @@ class Dispatcher:
 
     def _reported(self, job: Job, running: Running) -> None:
         del self._running[job.id]
-        self._outcomes.reported(job, running.result())
+        report = running.result()
+        job.started_s = (
+            self._loop.clock() - report.run_s
+        )  # it may have waited behind another one at its worker
+        self._outcomes.reported(job, report)

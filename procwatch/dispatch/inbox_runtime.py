@@ -37,7 +37,7 @@ _RESCAN_FACTOR: Final = 10.0
 #: How long finished jobs wait for company while more are waiting anyway: a batch costs as many commits and fsyncs of
 #: folders as one job does. At 45 photos a second a file cost the daemon 1.7 to 1.8 ms of CPU with 0.3 s, 2.0 to 2.5 ms
 #: with 0.1 s.
-_GATHER_S: Final = 0.25
+_GATHER_S: Final = 0.6
 _GATHER_MANY: Final = 32
 
 Order = PublishOrder | FailOrder | DisposeOrder

@@ -97,6 +97,10 @@ class Outcomes:
         assert death is not None
         if self.stopping and death.kind == "stopped":
             return  # the ledger says "running"; an orderly end forgives it
+        if death.kind == "revoked":  # it waited behind another one, and never began
+            job.attempt -= 1
+            self.put_back(job, first=True)
+            return
         if death.kind == "timeout" and self._inboxes[job.inbox].pulse.is_late:
             death = replace(death, kind="abandoned")  # it waited for a file system that does not answer
         free = not death.started and death.kind not in _SEEN_BY_THE_DAEMON
@@ -236,13 +240,13 @@ class Outcomes:
         self._tell_retrying(job, error, reason, 0.0, report)
         self.put_back(job)
 
-    def put_back(self, job: Job) -> None:
-        """Let the job wait for a worker again."""
+    def put_back(self, job: Job, *, first: bool = False) -> None:
+        """Let the job wait for a worker again, before or behind all others of its inbox."""
         job.state = State.QUEUED
         deaths, suspicion = job.deaths, job.suspicion
         self._journal.submit(lambda ledger: ledger.requeue(job.id, deaths=deaths, suspicion=suspicion))
         if not self.stopping:
-            self._backlog.add(job)
+            self._backlog.add(job, first=first)
 
     def settle_again(self, job: Job, *, error: str, reason: str, after_s: float = 0.0) -> None:
         """The file is not what it was, or not all there: look at it again, as the same job."""

@@ -48,6 +48,10 @@ class InlinePool:
     def idle(self) -> int:
         return self.size if self.is_started and not self.is_degraded else 0
 
+    @property
+    def ahead(self) -> int:
+        return 0
+
     def start(self) -> None:
         self.is_started = True
 
@@ -71,6 +75,9 @@ class InlinePool:
     def _replace(self, slot: int) -> None:
         self._pids[slot], self._next_pid = self._next_pid, self._next_pid + 1
         self._jobs[slot] = 0
+
+    def revoke(self) -> None:
+        """Every task was begun when submit returned."""
 
     def abandon(self, job: str) -> None:
         """An inline pool's task is over when submit returns."""

@@ -20,6 +20,7 @@ from typing import Any, Protocol
 
 from procwatch.model import RenderFailed, RenderResult, RenderTask
 from procwatch.pool.breaker import Breaker
+from procwatch.pool.places import PATIENCE_S, Place, Turn
 from procwatch.pool.ports import Death, Post, Report, Running, SlotView, WorkerEntry
 from procwatch.pool.results import BadAnswerError, read_result
 from procwatch.pool.slot import DEATH_S, Worker, ask_canary, prepare_forkserver, start_worker
@@ -35,6 +36,10 @@ _CANARY_TIMEOUT_S = 30.0
 _STALE_AGAIN_S = 10.0
 _STALE = "folders changed; the sandbox binds to the old ones"
 _OUTDATED = -1  # a generation older than all
+#: While a worker has so many tasks left, its answers may wait for each other, so long at the most.
+_ENOUGH = 2
+_LAZY_S = 0.05
+_NONE = -1  # the number of a call that never came to be
 #: Threads that start or end a worker give up within seconds; one that does not is left behind, as a daemon.
 _STOP_S = 15.0
 #: Rust and C++ libraries abort where Python raises MemoryError. An abort of a job that was expected to need more than
@@ -53,20 +58,6 @@ class Events(Protocol):
     def capacity_changed(self) -> None: ...
     def pool_degraded(self, reason: str, deaths: int) -> None: ...
     def pool_recovered(self, seconds: float) -> None: ...
-
-
-@dataclass(slots=True, eq=False)
-class _Slot:
-    number: int
-    worker: Worker | None = None
-    future: Running | None = None
-    failures: int = 0  # starts that failed in a row, for the back-off
-    restart_at_s: float | None = None
-    leaving: bool = False  # the pool was made smaller: gone after its job
-
-    @property
-    def is_idle(self) -> bool:
-        return self.worker is not None and self.future is None and not self.leaving
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,15 +80,16 @@ class ProcessWorkerPool:
         workers: int,
         entry: WorkerEntry,
         post: Post,
+        post_lazily: Post | None = None,
         events: Events,
         timeout_s: float,
         recycle_after_jobs: int = 2000,
         max_rss_growth_bytes: int = 300 * 1024**2,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._slots = [_Slot(number) for number in range(1, workers + 1)]
+        self._slots = [Place(number) for number in range(1, workers + 1)]
         self._entry = entry
-        self._post = post
+        self._post, self._post_lazily = post, post_lazily or post
         self._events = events
         self._timeout_s = timeout_s
         self._recycle_after_jobs = recycle_after_jobs
@@ -126,6 +118,11 @@ class ProcessWorkerPool:
         return sum(slot.is_idle for slot in self._slots) if self._breaker.is_closed else 0
 
     @property
+    def ahead(self) -> int:
+        now_s = self._clock()
+        return sum(slot.ahead(now_s) for slot in self._slots) if self._breaker.is_closed else 0
+
+    @property
     def is_degraded(self) -> bool:
         return self._breaker.is_open
 
@@ -134,17 +131,28 @@ class ProcessWorkerPool:
             self._start_worker(slot)
 
     def submit(self, task: RenderTask) -> Running:
-        slot = next(slot for slot in self._slots if slot.is_idle)
+        now_s = self._clock()
+        slot = next((slot for slot in self._slots if slot.is_idle), None)
+        slot = slot or max(self._slots, key=lambda slot: slot.ahead(now_s))
         worker = slot.worker
         assert worker is not None
-        future = slot.future = Running(slot.number, worker.pid)
+        if not slot.turns:
+            worker.busy_since_s = now_s
+        turn = Turn(number=_NONE, task=task, future=Running(slot.number, worker.pid))
+        slot.turns.append(turn)
         try:
-            inner = worker.submit(self._entry, task, self._clock())
+            turn.number, inner = worker.submit(self._entry, task)
         except BrokenProcessPool:
             self._post(self._lost, slot, worker)
         else:
-            inner.add_done_callback(partial(self._post, self._finished, slot, worker))
-        return future
+            inner.add_done_callback(partial(self._answered, slot, worker))
+        return turn.future
+
+    def _answered(self, slot: Place, worker: Worker, inner: "Future[bytes]") -> None:
+        """The executor's thread: tell the loop; without waking it while the worker has enough to do."""
+        worker.answers += 1
+        enough = worker.unanswered >= _ENOUGH and inner.exception() is None
+        (self._post_lazily if enough else self._post)(self._finished, slot, worker, inner, self._clock())
 
     def tick(self, now_s: float) -> float | None:
         due = [now_s + _IDLE_CHECK_S] if any(slot.is_idle for slot in self._slots) else []
@@ -154,8 +162,10 @@ class ProcessWorkerPool:
                     self._start_worker(slot)
                 else:
                     due.append(slot.restart_at_s)
-            elif slot.worker is not None and slot.future is not None:
+            elif slot.worker is not None and slot.turns:
                 due.append(self._watch_deadline(slot, slot.worker, now_s))
+                if len(slot.turns) > _ENOUGH:
+                    due.append(now_s + _LAZY_S)
             elif slot.worker is not None and slot.worker.is_dead():
                 self._replace_lost(slot, slot.worker)
         self._send_canary_if_wanted(now_s)
@@ -163,9 +173,16 @@ class ProcessWorkerPool:
             due.append(self._breaker.canary_at_s)
         return min(due, default=None)
 
+    def revoke(self) -> None:
+        for slot in self._slots:
+            slot.revoke()
+
     def abandon(self, job: str) -> None:
         for slot in self._slots:
-            if slot.worker is not None and slot.worker.task is not None and slot.worker.task.job == job:
+            if slot.worker is None or not any(turn.task.job == job for turn in slot.turns):
+                continue
+            slot.revoke()
+            if slot.turns[0].task.job == job and not slot.turns[0].revoked:
                 slot.worker.kill("abandoned")
 
     def renew(self, reason: str, entry: WorkerEntry | None = None) -> None:
@@ -176,7 +193,8 @@ class ProcessWorkerPool:
         self._generation += 1
         self._renewal = reason
         for slot in self._slots:
-            if slot.worker is not None and slot.future is None:
+            slot.revoke()  # it would be done by the old worker
+            if slot.worker is not None:
                 self._recycle_if_due(slot, slot.worker)
 
     def resize(self, workers: int, *, timeout_s: float) -> None:
@@ -189,26 +207,27 @@ class ProcessWorkerPool:
                 self._remove(slot)
         taken = {slot.number for slot in self._slots}
         for number in (n for n in range(1, workers + 1) if n not in taken):
-            slot = _Slot(number)
+            slot = Place(number)
             self._slots.append(slot)
             self._start_worker(slot)
 
-    def _remove(self, slot: _Slot) -> None:
+    def _remove(self, slot: Place) -> None:
         """Let a slot go: at once when it is idle, else after its job."""
         slot.leaving = True
-        if slot.worker is not None and slot.future is None:
+        slot.revoke()
+        if slot.worker is not None and not slot.turns:
             self._let_go(slot, slot.worker)
-        elif slot.worker is None and slot.future is None:
+        elif slot.worker is None and not slot.turns:
             self._slots.remove(slot)  # a worker that is being started for it is ended when it reports
 
-    def _let_go(self, slot: _Slot, worker: Worker) -> None:
+    def _let_go(self, slot: Place, worker: Worker) -> None:
         slot.worker = None
         self._slots.remove(slot)
         self._events.worker_recycled(slot.number, worker, "the pool has fewer workers now")
         self._in_thread(_close, worker)
 
     def view(self, now_s: float) -> list[SlotView]:
-        return [_view(slot, now_s) for slot in self._slots]
+        return [slot.view(now_s) for slot in self._slots]
 
     def stop(self) -> None:
         """Kill every worker, busy or not, and wait until none is left that can die. A pending future ends as stopped."""
@@ -227,13 +246,16 @@ class ProcessWorkerPool:
             self._answer_stopped(slot)
         self._release_withheld("stopped", started=False)
 
-    def _answer_stopped(self, slot: _Slot) -> None:
-        worker, future, slot.worker, slot.future = slot.worker, slot.future, None, None
-        if worker is not None and future is not None:
-            death = Death(kind="stopped", exit="SIGKILL", started=worker.started_task)
-            future.set_result(self._report(slot, worker, death=death))
+    def _answer_stopped(self, slot: Place) -> None:
+        worker, slot.worker = slot.worker, None
+        turns = [turn for turn in slot.turns if not turn.revoked]
+        slot.turns.clear()
+        for turn in turns if worker is not None else []:
+            assert worker is not None
+            death = Death(kind="stopped", exit="SIGKILL", started=worker.has_begun(turn.number))
+            turn.future.set_result(self._report(slot, worker, self._clock(), death=death))
 
-    def _watch_deadline(self, slot: _Slot, worker: Worker, now_s: float) -> float:
+    def _watch_deadline(self, slot: Place, worker: Worker, now_s: float) -> float:
         """Kill the worker if its task is overdue, and do without it if it cannot even die; return when to look again."""
         if worker.kill_reason:
             worker.killed_s = min(worker.killed_s, now_s)
@@ -241,36 +263,49 @@ class ProcessWorkerPool:
                 worker.is_given_up = True
                 self._lost(slot, worker)
             return now_s + _IDLE_CHECK_S
+        patience_s = worker.busy_since_s + PATIENCE_S
+        if len(slot.turns) > 1 and now_s > patience_s:
+            slot.revoke()
         deadline_s = worker.busy_since_s + self._timeout_s
         if now_s < deadline_s:
-            return deadline_s
+            return deadline_s if len(slot.turns) == 1 or now_s > patience_s else patience_s
         worker.kill("timeout")
         return now_s + _IDLE_CHECK_S
 
-    def _finished(self, slot: _Slot, worker: Worker, inner: "Future[bytes]") -> None:
-        if slot.worker is not worker:
-            return  # the pool was stopped; the future has its answer
+    def _finished(self, slot: Place, worker: Worker, inner: "Future[bytes]", at_s: float) -> None:
+        """A worker answered the first of its turns: they come in their order."""
+        if slot.worker is not worker or worker.is_being_buried:
+            return  # the pool was stopped, and the future has its answer; or the first to fail has told
         if inner.exception() is not None:
             self._lost(slot, worker)
             return
-        try:
-            result, rss_bytes = read_result(inner.result())
-        except BadAnswerError:  # as good as dead
-            self._lost(slot, worker)
-            return
-        report = self._report(slot, worker, result=result)
-        worker.release(rss_bytes)
-        self._renew_if_stale(worker, result)
-        self._close_breaker(self._breaker.succeeded())
-        future, slot.future = slot.future, None
+        turn = slot.turns[0]
+        if not turn.revoked:
+            try:
+                result, rss_bytes = read_result(inner.result())
+            except BadAnswerError:  # as good as dead
+                self._lost(slot, worker)
+                return
+            report = self._report(slot, worker, at_s, result=result)
+            worker.release(rss_bytes, report.run_s)
+            self._renew_if_stale(worker, result)
+            self._close_breaker(self._breaker.succeeded())
+        slot.turns.popleft()
+        worker.busy_since_s = at_s
         self._recycle_if_due(slot, worker)
-        assert future is not None
-        future.set_result(report)
+        if not turn.revoked:
+            turn.future.set_result(report)
 
     def _report(
-        self, slot: _Slot, worker: Worker, *, result: RenderResult | None = None, death: Death | None = None
+        self,
+        slot: Place,
+        worker: Worker,
+        ended_s: float,
+        *,
+        result: RenderResult | None = None,
+        death: Death | None = None,
     ) -> Report:
-        run_s = self._clock() - worker.busy_since_s
+        run_s = ended_s - worker.busy_since_s
         return Report(slot=slot.number, worker_pid=worker.pid, run_s=run_s, result=result, death=death)
 
     def _renew_if_stale(self, worker: Worker, result: RenderResult) -> None:
@@ -285,8 +320,10 @@ class ProcessWorkerPool:
         else:
             worker.generation, self._renewal = _OUTDATED, self._renewal or _STALE
 
-    def _recycle_if_due(self, slot: _Slot, worker: Worker) -> None:
+    def _recycle_if_due(self, slot: Place, worker: Worker) -> None:
         """Replace a worker that has done enough or grown too much; it stays out of `idle` from here on."""
+        if slot.turns:
+            return  # not before it has done what it has
         growth_bytes = worker.rss_bytes - worker.first_rss_bytes
         if slot.leaving:
             self._let_go(slot, worker)
@@ -303,39 +340,47 @@ class ProcessWorkerPool:
             self._events.worker_recycled(slot.number, worker, reason)
             self._start_worker(slot, old=worker)
 
-    def _lost(self, slot: _Slot, worker: Worker) -> None:
-        """A worker is gone while it had a task: find out how, then answer the future."""
-        self._in_thread(self._close_lost, slot, worker)
+    def _lost(self, slot: Place, worker: Worker) -> None:
+        """A worker is gone while it had tasks: find out how, then answer their futures."""
+        if not worker.is_being_buried:
+            worker.is_being_buried = True
+            self._in_thread(self._close_lost, slot, worker)
 
-    def _close_lost(self, slot: _Slot, worker: Worker) -> None:
+    def _close_lost(self, slot: Place, worker: Worker) -> None:
         """Thread: reap the dead worker. One that was given up had its time to die."""
         worker.kill("crashed")  # the executor is broken: whatever may be left of the process is useless
         exit_text = worker.close(0.0 if worker.is_given_up else DEATH_S)
         self._post(self._bury, slot, worker, exit_text)
 
-    def _bury(self, slot: _Slot, worker: Worker, exit_text: str) -> None:
+    def _bury(self, slot: Place, worker: Worker, exit_text: str) -> None:
         if slot.worker is not worker:
             return  # the pool was stopped meanwhile
-        kind, task, future = worker.kill_reason, worker.task, slot.future
-        assert future is not None
+        kind, first, waiting = worker.kill_reason, slot.turns[0], list(slot.turns)[1:]
         orphan = worker.is_orphan and kind == "crashed"
-        started = worker.started_task and not orphan
+        started = worker.has_begun(first.number) and not orphan
         if exit_text == "SIGABRT" and kind == "crashed" and worker.pressure >= _NEAR_THE_LIMIT:
             kind = "out-of-memory"
         reason = "lost with the fork server" if orphan else kind
-        self._events.worker_lost(slot.number, worker.pid, exit_text, reason, task.job if task else None)
-        slot.future = slot.worker = None
-        report = self._report(slot, worker, death=Death(kind=kind, exit=exit_text, started=started))
-        self._withheld.append((future, report))
+        job = None if first.revoked else first.task.job
+        self._events.worker_lost(slot.number, worker.pid, exit_text, reason, job)
+        slot.worker = None
+        slot.turns.clear()
+        for turn in waiting:
+            if not turn.revoked:
+                turn.revoke()
+        if not first.revoked:
+            death = Death(kind=kind, exit=exit_text, started=started)
+            report = self._report(slot, worker, self._clock(), death=death)
+            self._withheld.append((first.future, report))
         self._note_loss(counts=not orphan and kind != "abandoned")
         self._start_worker(slot)
 
-    def _replace_lost(self, slot: _Slot, worker: Worker) -> None:
+    def _replace_lost(self, slot: Place, worker: Worker) -> None:
         """An idle worker died: nobody's fault, nothing lost."""
         slot.worker = None
         self._start_worker(slot, old=worker, died=True)
 
-    def _died_idle(self, slot: _Slot, worker: Worker, exit_text: str) -> None:
+    def _died_idle(self, slot: Place, worker: Worker, exit_text: str) -> None:
         self._events.worker_lost(slot.number, worker.pid, exit_text, "died while idle", None)
         self._note_loss()
 
@@ -392,14 +437,14 @@ class ProcessWorkerPool:
 
     # -- starting ---------------------------------------------------------------------------------
 
-    def _start_worker(self, slot: _Slot, old: Worker | None = None, *, died: bool = False) -> None:
+    def _start_worker(self, slot: Place, old: Worker | None = None, *, died: bool = False) -> None:
         slot.restart_at_s = None
         if slot.leaving and slot in self._slots:
             self._slots.remove(slot)
         elif not self._stopping:
             self._in_thread(self._start_in_thread, slot, old, died)
 
-    def _start_in_thread(self, slot: _Slot, old: Worker | None, died: bool) -> None:
+    def _start_in_thread(self, slot: Place, old: Worker | None, died: bool) -> None:
         """Thread: end the old worker, start a new one."""
         if old is not None:
             exit_text = old.close()
@@ -418,7 +463,7 @@ class ProcessWorkerPool:
         self._born.add(worker)
         self._post(self._started, slot, worker)
 
-    def _started(self, slot: _Slot, worker: Worker) -> None:
+    def _started(self, slot: Place, worker: Worker) -> None:
         if self._stopping:
             return  # stop() has ended it
         self._born.discard(worker)
@@ -430,7 +475,7 @@ class ProcessWorkerPool:
         self._recycle_if_due(slot, worker)  # it may have been renewed while it started
         self._events.capacity_changed()
 
-    def _start_failed(self, slot: _Slot, reason: str) -> None:
+    def _start_failed(self, slot: Place, reason: str) -> None:
         self._events.worker_lost(slot.number, None, "unknown", f"did not start: {reason}", None)
         self._note_loss()
         slot.failures += 1
@@ -455,16 +500,3 @@ def _close(worker: Worker) -> None:
 def restart_delay_s(failures: int) -> float:
     """Return how long to wait after the n-th start in a row that failed (from 1)."""
     return min(_RESTART_DELAY_S * 2.0 ** min(failures - 1, 10), _RESTART_DELAY_MAX_S)
-
-
-def _view(slot: _Slot, now_s: float) -> SlotView:
-    worker = slot.worker
-    busy = worker is not None and slot.future is not None
-    return SlotView(
-        slot=slot.number,
-        worker_pid=worker.pid if worker else None,
-        job=worker.task.job if worker and worker.task else None,
-        busy_s=now_s - worker.busy_since_s if worker and busy else 0.0,
-        jobs=worker.jobs if worker else 0,
-        rss_bytes=worker.rss_bytes if worker else 0,
-    )

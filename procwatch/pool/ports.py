@@ -16,7 +16,7 @@ class Death:
     """How a worker ended while it had a job. `started` is False when the job had not begun: blame nobody."""
 
     kind: str  # "crashed" | "timeout" | "stopped" | "out-of-memory" | "abandoned" (asked for)
-    #  | "degraded" (workers die of everything)
+    #  | "degraded" (workers die of everything) | "revoked" (it never had a turn, its worker need not be dead)
     exit: str  # "SIGKILL", "exit 3", "unknown"
     started: bool
 
@@ -87,17 +87,28 @@ class WorkerPool(Protocol):
         """How many jobs could be submitted right now; none while it is open whether workers die of everything."""
 
     @property
+    def ahead(self) -> int:
+        """How many more jobs could be handed to workers that are busy, each behind what its worker has."""
+
+    @property
     def is_degraded(self) -> bool:
         """Whether workers die of everything, so that nothing is handed out until a canary image lives."""
 
     def submit(self, task: RenderTask) -> Running:
-        """Hand a task to an idle worker. The future never fails and is never cancelled; it holds a Report."""
+        """Hand a task to an idle worker, or else behind what a busy one has.
+
+        The future never fails and is never cancelled; it holds a Report.
+        """
 
     def tick(self, now_s: float) -> float | None:
         """Kill what is overdue and notice idle deaths; return when to be called again (monotonic seconds)."""
 
+    def revoke(self) -> None:
+        """Take back every job that no worker has begun: death kind "revoked"."""
+        ...
+
     def abandon(self, job: str) -> None:
-        """Kill the worker that has the job, for reasons that are neither's fault: death kind "abandoned"."""
+        """Kill the worker that has begun the job, for reasons that are neither's fault: death kind "abandoned"."""
         ...
 
     def renew(self, reason: str, entry: WorkerEntry | None = None) -> None:

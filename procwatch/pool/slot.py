@@ -24,9 +24,11 @@ from typing import Any, Final, Protocol, cast
 from procwatch.claim import PRESSURE, STARTED, Claim
 from procwatch.model import RenderTask
 from procwatch.pool.exits import UNREAD, exit_text, is_over, parent_of
+from procwatch.pool.handover import HandoverExecutor
 from procwatch.pool.locks import OwnLock, Unbounded
 from procwatch.pool.ports import WorkerEntry
 from procwatch.pool.results import CheckedQueue, read_hello, read_text
+from procwatch.turns import Turns
 
 #: A cold start of the forkserver with Pillow preloaded took 0.2 s; a machine that swaps may need far longer.
 HANDSHAKE_TIMEOUT_S: Final = 60.0
@@ -38,6 +40,8 @@ DEATH_S: Final = 3.0
 _FORKSERVER_GRACE_MS: Final = 200
 #: Real slots count from 1.
 CANARY_SLOT: Final = 0
+#: How much the newest job counts in a worker's mean time for one.
+_NEWEST: Final = 0.2
 #: The threads of an executor end within milliseconds of its process. One that does not is left behind, as a daemon.
 _JOIN_S: Final = 5.0
 
@@ -100,46 +104,60 @@ class Worker:
     start_s: float  # how long the start took
     _context: SlotContext
     _claim: Claim
+    _turns: Turns
     _lifeline: Connection  # our end: the kernel kills the worker when it closes
     _forkserver_pidfd: int
     generation: int = 0  # of the pool's workers: an older one is replaced as soon as it is idle
-    _sequence: int = 0
+    _sequence: int = 0  # the number of the newest call
+    answers: int = 0  # how many calls were answered; counted by the executor's thread
     jobs: int = 0
+    mean_run_s: float = 0.0  # of its last jobs; 0: none yet
     rss_bytes: int = 0
     first_rss_bytes: int = 0
-    busy_since_s: float = 0.0
-    task: RenderTask | None = None
+    busy_since_s: float = 0.0  # since when it has had the first of its turns
     kill_reason: str = ""
     killed_s: float = math.inf  # when the pool saw that it was killed while it had a task
+    is_being_buried: bool = False  # it is gone, or as good as; a thread finds out how
     is_given_up: bool = False  # killed, but not dead: what it waits for does not answer
     is_orphan: bool = False  # lost because the forkserver died, whatever this worker was doing
     _closed: bool = field(default=False)
 
-    def submit(self, entry: WorkerEntry, task: RenderTask, now_s: float) -> "Future[bytes]":
-        """Start the task; results.read_result reads the answer. Raises BrokenProcessPool when the worker died idle."""
+    def submit(self, entry: WorkerEntry, task: RenderTask) -> tuple[int, "Future[bytes]"]:
+        """Hand it the task, behind those that it has; return the number of the call and its future.
+
+        results.read_result reads the answer. Raises BrokenProcessPool when the worker is dead.
+        """
         self._sequence += 1
-        self.task, self.busy_since_s = task, now_s
-        return self._context.ask(self.executor, entry.run, self._sequence, task)
+        self._turns.offer(self._sequence)
+        return self._sequence, self._context.ask(self.executor, entry.run, self._sequence, task)
+
+    @property
+    def unanswered(self) -> int:
+        """How many calls it has not answered yet."""
+        return self._sequence - self.answers
+
+    def take_back(self) -> int | None:
+        """Return the number of the oldest call that it has not begun and will not begin now."""
+        return self._turns.take_back()
 
     def ask_canary(self, entry: WorkerEntry, timeout_s: float) -> str:
         """Have it render the canary image. Raises whatever comes of it."""
         return read_text(self._context.ask(self.executor, entry.canary).result(timeout_s))
 
-    def release(self, rss_bytes: int) -> None:
-        """Note that the task is over and the worker lives."""
-        self.task = None
+    def release(self, rss_bytes: int, run_s: float) -> None:
+        """Note that a task is over and the worker lives."""
+        self.mean_run_s = run_s if not self.jobs else _NEWEST * run_s + (1 - _NEWEST) * self.mean_run_s
         self.jobs += 1
         self.rss_bytes = rss_bytes
         self.first_rss_bytes = self.first_rss_bytes or rss_bytes
 
-    @property
-    def started_task(self) -> bool:
-        """Whether the current task had begun, as the worker itself noted it in shared memory."""
-        return self._claim[STARTED] == self._sequence
+    def has_begun(self, number: int) -> bool:
+        """Whether this call had begun, as the worker itself noted it in shared memory."""
+        return self._claim[STARTED] == number
 
     @property
     def pressure(self) -> float:
-        """How much of its grant the current task was expected to need; 0 where that is not known."""
+        """How much of its grant the newest task was expected to need; 0 where that is not known."""
         return self._claim[PRESSURE]
 
     def is_dead(self) -> bool:
@@ -171,6 +189,7 @@ class Worker:
         self.is_orphan = code == UNREAD and is_over(self._forkserver_pidfd, wait_ms=_FORKSERVER_GRACE_MS)
         os.close(self.pidfd)
         os.close(self._forkserver_pidfd)
+        self._turns.close()
         return text
 
 
@@ -180,11 +199,13 @@ def start_worker(entry: WorkerEntry, slot: int, give_up: GiveUp) -> Worker:
     _prepare(entry, slot, give_up)
     context = SlotContext()
     theirs, ours = context.Pipe(duplex=False)
-    claim = Claim()
-    executor = ProcessPoolExecutor(
-        1, mp_context=context, initializer=entry.start, initargs=(claim, theirs, slot, *entry.start_args)
+    turns = Turns()
+    claim = Claim(turns=turns)
+    executor = HandoverExecutor(
+        mp_context=context, initializer=entry.start, initargs=(claim, theirs, slot, *entry.start_args)
     )
     with contextlib.ExitStack() as undo:
+        undo.callback(turns.close)
         undo.callback(_abandon, executor, context, ours)
         try:
             pid, notes = _shake_hands(executor, context, entry, give_up)
@@ -205,6 +226,7 @@ def start_worker(entry: WorkerEntry, slot: int, give_up: GiveUp) -> Worker:
         start_s=time.monotonic() - began_s,
         _context=context,
         _claim=claim,
+        _turns=turns,
         _lifeline=ours,
         _forkserver_pidfd=forkserver_pidfd,
     )

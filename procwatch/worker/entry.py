@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any, Final
 
-from procwatch.claim import ENDED, PRESSURE, STARTED, Claim
+from procwatch.claim import ENDED, PRESSURE, Claim
 from procwatch.model import RenderFailed, RenderResult, RenderTask
 from procwatch.threadname import set_thread_name
 from procwatch.worker import sandbox
@@ -86,8 +86,8 @@ def canary() -> str:
 def run(sequence: int, task: RenderTask) -> tuple[RenderResult, int]:
     """Render one task. Return what became of it and the resident memory in bytes afterwards."""
     assert _claim is not None
-    _claim[PRESSURE] = 0.0
-    _claim[STARTED] = sequence
+    if not _claim.begin(sequence):
+        return RenderFailed(code="revoked", reason="the daemon has given it to another worker"), 0
     result: RenderResult
     try:
         from procwatch.worker.limits import bound_cpu

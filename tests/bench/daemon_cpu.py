@@ -14,7 +14,6 @@ from pathlib import Path
 from tests.bench.growth import fill
 from tests.bench.peers.engines import ENGINES, Box, Running
 
-_US_PER_TICK = 1e6 / os.sysconf("SC_CLK_TCK")
 #: Start-up, the first pass over the inbox and the warming of caches are not the cost of a file.
 _SKIPPED = 500
 
@@ -55,14 +54,15 @@ def by_thread(pid: int) -> Counter[str]:
     main = Path(f"/proc/{pid}/comm").read_text().rstrip("\n")
     for task in Path(f"/proc/{pid}/task").iterdir():
         try:
-            name, fields = (task / "stat").read_text().partition("(")[2].rsplit(")", 1)
+            name = (task / "comm").read_text().rstrip("\n")
+            spent_ns = int((task / "schedstat").read_text().split()[0])
         except FileNotFoundError:
             continue  # it ended meanwhile
         if name == main:
             name = (
                 "loop" if task.name == str(pid) else "executors"
             )  # concurrent.futures names its threads nothing
-        spent[name] += int((int(fields.split()[11]) + int(fields.split()[12])) * _US_PER_TICK)
+        spent[name] += spent_ns // 1000
     return spent
 
 

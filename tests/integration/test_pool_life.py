@@ -102,6 +102,7 @@ def test_a_worker_that_cannot_be_killed_is_done_without(
     monkeypatch.setattr("procwatch.pool.slot.signal.pidfd_send_signal", lambda *_: None)
     with PoolBench(tmp_path, workers=1) as bench:
         running = bench.ready().submit("hang_in_c")
+        bench.until(lambda: bench.begun(running))
         bench.pool.abandon("hang_in_c-1")
         bench.until(lambda: bench.pool.tick(bench.clock()) is not None)
         assert not running.done()

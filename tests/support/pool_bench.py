@@ -115,6 +115,14 @@ class PoolBench:
         except queue.Empty:
             return
 
+    def begun(self, running: Running) -> bool:
+        """Say whether the worker has noted that it began this task."""
+        for slot in self.pool._slots:
+            for turn in slot.turns:
+                if turn.future is running and slot.worker is not None:
+                    return slot.worker.has_begun(turn.number)
+        return False
+
     def calm(self) -> tuple[int, int]:
         """Wait until every slot has its worker and nothing is being started or ended; return descriptors and threads."""
         self.until(lambda: self.is_up and no_pool_threads(), timeout_s=10.0)
