@@ -336,7 +336,7 @@ class Dispatcher:
                 job.attempt -= 1
                 self._backlog.add(job)
                 self._endings.pause_for(self._inboxes[job.inbox], as_os_error(error), stage="ledger")
-            elif self.stopping or not (self._pool.idle or self._pool.ahead):  # its worker died meanwhile
+            elif self.stopping or not self._pool.room:  # its worker died meanwhile
                 job.attempt -= 1
                 self._outcomes.put_back(job)
             else:

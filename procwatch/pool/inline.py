@@ -52,6 +52,10 @@ class InlinePool:
     def ahead(self) -> int:
         return 0
 
+    @property
+    def room(self) -> int:
+        return self.idle
+
     def start(self) -> None:
         self.is_started = True
 

@@ -55,7 +55,12 @@ class Place:
         return self.worker is not None and not self.turns and not self.leaving
 
     def ahead(self, now_s: float) -> int:
-        """Return how many tasks may be handed out behind those that it has; none while half of them are left."""
+        """Return how many tasks are wanted behind those that it has; none while half of them are left."""
+        room = self.room(now_s)
+        return room if room > (room + len(self.turns) - 1) // 2 else 0
+
+    def room(self, now_s: float) -> int:
+        """Return how many tasks may be handed out behind those that it has."""
         worker = self.worker
         if worker is None or not self.turns or self.leaving or worker.kill_reason:
             return 0
@@ -66,8 +71,7 @@ class Place:
             most = max(1, min(most, int(_AHEAD_S / worker.mean_run_s)))
         elif not worker.jobs:
             most = 1
-        there = len(self.turns) - 1
-        return most - there if there <= most // 2 else 0
+        return max(most - (len(self.turns) - 1), 0)
 
     def revoke(self) -> bool:
         """Take back what the worker has not begun; say whether there was anything."""

@@ -123,6 +123,11 @@ class ProcessWorkerPool:
         return sum(slot.ahead(now_s) for slot in self._slots) if self._breaker.is_closed else 0
 
     @property
+    def room(self) -> int:
+        now_s = self._clock()
+        return self.idle + sum(slot.room(now_s) for slot in self._slots) if self._breaker.is_closed else 0
+
+    @property
     def is_degraded(self) -> bool:
         return self._breaker.is_open
 
@@ -133,7 +138,7 @@ class ProcessWorkerPool:
     def submit(self, task: RenderTask) -> Running:
         now_s = self._clock()
         slot = next((slot for slot in self._slots if slot.is_idle), None)
-        slot = slot or max(self._slots, key=lambda slot: slot.ahead(now_s))
+        slot = slot or max(self._slots, key=lambda slot: slot.room(now_s))
         worker = slot.worker
         assert worker is not None
         if not slot.turns:

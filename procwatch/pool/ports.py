@@ -88,14 +88,18 @@ class WorkerPool(Protocol):
 
     @property
     def ahead(self) -> int:
-        """How many more jobs could be handed to workers that are busy, each behind what its worker has."""
+        """How many more jobs are wanted for workers that are busy, each behind what its worker has."""
+
+    @property
+    def room(self) -> int:
+        """How many more jobs submit() takes now."""
 
     @property
     def is_degraded(self) -> bool:
         """Whether workers die of everything, so that nothing is handed out until a canary image lives."""
 
     def submit(self, task: RenderTask) -> Running:
-        """Hand a task to an idle worker, or else behind what a busy one has.
+        """Hand a task to an idle worker, or else behind what a busy one has; only while there is room.
 
         The future never fails and is never cancelled; it holds a Report.
         """
