@@ -204,6 +204,12 @@ class LedgerReader:
         row = self._db.execute("SELECT max(job) FROM jobs").fetchone()
         return None if row is None or row[0] is None else str(row[0])
 
+    def is_of_this_boot(self, job: str) -> bool:
+        """Whether the newest attempt of the job ran since the machine was started, as far as that is known."""
+        query = "SELECT boot FROM attempts JOIN runs USING (run) WHERE job = ? ORDER BY attempt DESC LIMIT 1"
+        row, newest = self._db.execute(query, (job,)).fetchone(), self.last_run()
+        return row is not None and newest is not None and bool(row[0]) and row[0] == newest[0]
+
     def last_run(self) -> tuple[str, bool] | None:
         """Return (boot id, ended in order) of the newest run."""
         row = self._db.execute("SELECT boot, ended_at FROM runs ORDER BY run DESC LIMIT 1").fetchone()

@@ -1,7 +1,8 @@
 """The publishing half of an inbox's finishing lane: from files in staging to renditions in place.
 
-Order, as DESIGN §4: staged files made durable → intent committed → renamed into place → folders fsynced → done
-committed. A crash anywhere is rolled forward from the intent.
+Order, as DESIGN §4: staged files and the intent made durable, side by side → renamed into place → folders fsynced →
+done committed. A crash anywhere is rolled forward from the intent; but for one of the machine before the rename: then
+what is staged may be torn, and is rendered again.
 
 The files are fsynced here and not by the worker that wrote them: an fsync is waiting, which a thread can do while the
 worker's CPU renders the next picture. With fsync in the workers two CPUs were idle for a sixth of the time.
@@ -18,7 +19,7 @@ from typing import Any, Final
 
 from procwatch.delivery.fsops import Folders, FsOps, NotDurableError, NotPlainFileError
 from procwatch.delivery.naming import plan_names
-from procwatch.dispatch.journal import Journal, as_os_error
+from procwatch.dispatch.journal import Journal, Ticket, as_os_error
 from procwatch.dispatch.ledger import Ledger, LedgerReader, NameTakenError, Rendition
 from procwatch.dispatch.name_choice import NameChooser, NameConflictError
 from procwatch.dispatch.orders import PublishOrder, Results
@@ -77,7 +78,11 @@ class Publisher:
         self._names.begin_batch(name for names in self._wished.values() for name in names.values())
         with self._fs.folders(self._spec.path) as inbox:
             planned = [plan for order in orders if (plan := self._plan(order, inbox)) is not None]
-            intended = self._commit_intents(planned, inbox)
+            intents = self._submit_intents(planned)
+            sealed = {
+                plan.order.job for plan in planned if self._is_sealed(plan)
+            }  # while the ledger's disk works
+            intended = [plan for plan in self._committed(planned, intents, inbox) if plan.order.job in sealed]
         placed = [plan for plan in intended if self._place(plan)]
         placed = self._sync_folders(placed)
         self._commit_done(placed)
@@ -106,11 +111,8 @@ class Publisher:
             renditions = self._choose_names(order)
         except NameConflictError as conflict:
             self._tell(order, "name-conflict", f"the output name {conflict} belongs to another file")
-        except (NotPlainFileError, StagedLostError) as swapped:
+        except StagedLostError as swapped:
             self._tell(order, "staging-lost", str(swapped))
-        except NotDurableError as error:
-            code = errno.errorcode.get(error.errno or 0, "error")
-            self._tell(order, "environment", f"{code}: {error.strerror}")
         except OSError as error:
             self._trouble(order, error)
         else:
@@ -168,8 +170,6 @@ class Publisher:
                 replace=False,
             )
             chosen.append(self._names.choose(order, rendition, wished[staged.output]))
-        for rendition in chosen:
-            self._seal(rendition)
         return chosen
 
     def _check_answer(self, order: PublishOrder) -> None:
@@ -194,8 +194,29 @@ class Publisher:
         if status is not None:
             self._slots.add(folder)
 
+    # -- seal, commit and place -------------------------------------------------------------------
+
+    def seal_all(self, renditions: Iterable[Rendition]) -> None:
+        """Make durable what will be renamed. Raises StagedLostError, NotPlainFileError, OSError."""
+        for rendition in renditions:
+            self._seal(rendition)
+
+    def _is_sealed(self, plan: _Plan) -> bool:
+        try:
+            self.seal_all(plan.renditions)
+        except (NotPlainFileError, StagedLostError) as swapped:
+            self._tell(plan.order, "staging-lost", str(swapped))
+        except NotDurableError as error:
+            code = errno.errorcode.get(error.errno or 0, "error")
+            self._tell(plan.order, "environment", f"{code}: {error.strerror}")
+        except OSError as error:
+            self._trouble(plan.order, error)
+        else:
+            return True
+        return False
+
     def _seal(self, rendition: Rendition) -> None:
-        """Make durable what will be renamed: a regular file with one link, the one that the worker reported."""
+        """Make durable one that is a regular file with one link, and the one that the worker reported."""
         try:
             status = self._fs.seal(rendition.staged, self._spec.output_mode)
         except FileNotFoundError:
@@ -207,13 +228,14 @@ class Publisher:
                 f"{rendition.output}: the staged file is not the one that the worker reported"
             )
 
-    # -- commit and place -------------------------------------------------------------------------
-
-    def _commit_intents(self, plans: list[_Plan], inbox: Folders) -> list[_Plan]:
-        tickets = [
+    def _submit_intents(self, plans: list[_Plan]) -> list[Ticket[bool]]:
+        return [
             self._journal.submit(_intent(plan, self._spec), durable=True, point="ledger.publishing")
             for plan in plans
         ]
+
+    def _committed(self, plans: list[_Plan], tickets: list[Ticket[bool]], inbox: Folders) -> list[_Plan]:
+        """Wait for the intents; return those that stand."""
         intended = []
         for plan, ticket in zip(plans, tickets, strict=True):
             try:
@@ -221,8 +243,9 @@ class Publisher:
                 intended.append(plan)
             except NameTakenError:  # another inbox with the same outbox was faster: choose again
                 self._names.forget_owners()
-                again = self._plan(plan.order, inbox)
-                intended += self._commit_intents([again], inbox) if again is not None else []
+                again = [self._plan(plan.order, inbox)]
+                planned = [plan for plan in again if plan is not None]
+                intended += self._committed(planned, self._submit_intents(planned), inbox)
             except Exception as error:  # noqa: BLE001 (the ledger's disk is full or gone)
                 self._post(self._results.trouble, plan.order.job, "ledger", as_os_error(error))
         return intended

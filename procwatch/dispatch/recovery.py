@@ -9,7 +9,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final
 
-from procwatch.delivery.fsops import FsOps, NotPlainFileError
+from procwatch.delivery.fsops import FsOps, NotDurableError, NotPlainFileError
 from procwatch.dispatch.journal import Journal
 from procwatch.dispatch.ledger import Known, Ledger, LedgerReader
 from procwatch.dispatch.orders import Recovered
@@ -69,7 +69,14 @@ class Recovery:
             try:
                 self._finish(known)
                 rolled += 1
-            except (StagedLostError, FileExistsError, IsADirectoryError, NotADirectoryError, ValueError):
+            except (
+                StagedLostError,
+                NotDurableError,
+                FileExistsError,
+                IsADirectoryError,
+                NotADirectoryError,
+                ValueError,
+            ):
                 # Not durable before a power cut, or the name was taken since: render it again.
                 self._journal.call(_requeue(known, known.suspicion))
                 self._give_up_names(known)
@@ -88,6 +95,10 @@ class Recovery:
 
     def _finish(self, known: Known) -> None:
         renditions = self._reader.renditions(known.job)
+        torn = not self._reader.is_of_this_boot(known.job)  # may be: the intent may be older than their fsync
+        if torn and not all(map(self._publisher.is_in_place, renditions)):
+            raise StagedLostError("the machine went down before they were in place")
+        self._publisher.seal_all(renditions)
         self._publisher.place_all(renditions)
         self._publisher.sync(renditions)
         self._publisher.remove_obsolete(known.job)

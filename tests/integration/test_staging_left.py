@@ -163,3 +163,40 @@ def test_publishing_is_rolled_forward_from_either_layout(layout: str, bench: Ben
     assert known is not None
     assert known.state is State.DONE
     assert list(bench.slot.iterdir()) == []
+
+
+def test_what_is_staged_is_not_trusted_after_the_machine_went_down(bench: Bench) -> None:
+    """Intent and data become durable side by side, and only the rename waits for both: the data may be torn."""
+    staged = images.write(bench.slot / f"{JOB}.1.0.jpg", bytes(1000))
+    bench.intend(staged, "a-web.jpg")
+    bench.journal.call(lambda ledger: ledger.begin_run("another boot", 2))
+    found = bench.recover()
+    assert (found.rolled_forward, found.requeued) == (0, 1)
+    assert not (bench.root / "out/a-web.jpg").exists()
+    known = bench.reader.job(JOB)
+    assert known is not None
+    assert (known.state, known.suspicion) == (State.QUEUED, 0)
+
+
+def test_what_is_in_place_is_whole_whatever_happened(bench: Bench) -> None:
+    staged = images.write(bench.slot / f"{JOB}.1.0.jpg", b"a picture")
+    bench.intend(staged, "a-web.jpg")
+    staged.rename(bench.root / "out/a-web.jpg")
+    bench.journal.call(lambda ledger: ledger.begin_run("another boot", 2))
+    assert bench.recover().rolled_forward == 1
+    known = bench.reader.job(JOB)
+    assert known is not None
+    assert known.state is State.DONE
+
+
+@pytest.mark.parametrize("swap", ["link", "other", "two names"])
+def test_what_is_staged_is_looked_at_again_before_it_is_rolled_forward(swap: str, bench: Bench) -> None:
+    staged = images.write(bench.slot / f"{JOB}.1.0.jpg", b"a picture")
+    bench.intend(staged, "a-web.jpg")
+    if swap == "two names":
+        os.link(staged, bench.root / "kept by the worker")
+    else:
+        staged.rename(bench.root / "aside")
+        staged.symlink_to(bench.root / "aside") if swap == "link" else staged.write_bytes(b"other pix")
+    assert bench.recover().requeued == 1
+    assert not (bench.root / "out/a-web.jpg").exists()
