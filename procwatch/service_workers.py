@@ -22,7 +22,6 @@ def make_pool(settings: Settings, usable: list[InboxSpec], loop: Loop, events: E
         workers=settings.pool.workers,
         entry=worker_entry(settings, replace(settings, inboxes=tuple(usable))),
         post=loop.post,
-        post_lazily=loop.post_lazily,
         events=events,
         timeout_s=settings.pool.timeout_s,
         recycle_after_jobs=settings.pool.recycle_after_jobs,

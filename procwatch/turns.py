@@ -2,11 +2,12 @@
 
 A worker is handed its next call while it works at the one before, so that it need not wait for the daemon between two.
 Such a call must not be stuck behind a long one while another worker is idle; so the daemon can take it back. The tokens
-of a worker lie in a socket that both can read: the kernel gives each of them to one reader only.
+of a worker lie in a pipe that both can read: the kernel gives each of them to one reader only. The worker cannot write
+to it, nor make the daemon wait: the daemon's reading end is an open file of its own, with flags of its own.
 """
 
 import contextlib
-import socket
+import os
 from multiprocessing.reduction import DupFd
 from typing import Any, Final
 
@@ -17,46 +18,62 @@ class Turns:
     """The daemon's side; pickles as the worker's, while a process is being started, and only then."""
 
     def __init__(self) -> None:
-        self._ours, self._theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        # O_DIRECT: each write is a packet, and no reader gets a part of one (pipe(2)).
+        self._theirs, self._writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK | os.O_DIRECT)
+        try:
+            self._reader = os.open(
+                f"/proc/self/fd/{self._theirs}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
+            )
+        except BaseException:
+            os.close(self._theirs)
+            os.close(self._writer)
+            raise
 
     def offer(self, number: int) -> None:
-        """Lay down the token of a call. Numbers go up. Never blocks: a worker that is gone cannot be told."""
-        with contextlib.suppress(OSError):
-            self._ours.send(number.to_bytes(_TOKEN_BYTES, "big"), socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+        """Lay down the token of a call. Numbers go up. Never blocks: without a token the call is not done."""
+        with contextlib.suppress(BlockingIOError):
+            os.write(self._writer, number.to_bytes(_TOKEN_BYTES, "big"))
 
     def take_back(self) -> int | None:
         """Return the oldest call that was not begun and will not be; None when there is none."""
-        return _take(self._theirs)
+        return _take(self._reader)
+
+    def close_theirs(self) -> None:
+        """The worker has its end."""
+        descriptor, self._theirs = self._theirs, -1
+        if descriptor >= 0:
+            os.close(descriptor)
 
     def close(self) -> None:
-        self._ours.close()
-        self._theirs.close()
+        self.close_theirs()
+        os.close(self._reader)
+        os.close(self._writer)
 
     def __reduce__(self) -> Any:
-        return _receive, (DupFd(self._theirs.fileno()),)
+        return _receive, (DupFd(self._theirs),)
 
 
 class WorkerTurns:
     """The worker's side."""
 
     def __init__(self, descriptor: int) -> None:
-        self._socket = socket.socket(fileno=descriptor)
+        self._descriptor = descriptor
         self._newest = 0
 
     def take(self, number: int) -> bool:
         """Whether the call may begin. Calls come in the order of their tokens; those before may be gone."""
         while self._newest < number:
-            token = _take(self._socket)
+            token = _take(self._descriptor)
             if token is None:
                 return False
             self._newest = token
         return self._newest == number
 
 
-def _take(reader: socket.socket) -> int | None:
+def _take(descriptor: int) -> int | None:
     try:
-        data = reader.recv(_TOKEN_BYTES, socket.MSG_DONTWAIT)
-    except OSError:  # EAGAIN: none is there
+        data = os.read(descriptor, _TOKEN_BYTES)
+    except BlockingIOError:
         return None
     return int.from_bytes(data, "big") if len(data) == _TOKEN_BYTES else None
 

@@ -27,7 +27,7 @@ class LogStats:
 
     def add(self, line: Mapping[str, Any]) -> None:
         event = line.get("event")
-        if event == "job.retrying":
+        if event == "job.retrying" and line.get("level") != "debug":
             self.retries += 1
         if event not in ("job.done", "job.failed"):
             return

@@ -2,6 +2,7 @@
 
 import os
 import time
+from itertools import zip_longest
 from typing import Any, Final
 
 from procwatch.dispatch.backlog import FINISHING, Backlog
@@ -26,7 +27,7 @@ def of(
     paused = pause_reason(runtime, backlog)
     job = registry.at(runtime.spec.name, path)
     if job is not None:
-        return _job(job, backlog, pool, now_s) | ({"paused": paused} if paused else {})
+        return _job(job, registry, backlog, pool, now_s) | ({"paused": paused} if paused else {})
     settling = runtime.arrivals.settling.get(path)
     if settling is not None:
         return _settling(settling, runtime, now_s)
@@ -52,9 +53,14 @@ def pause_reason(runtime: InboxRuntime, backlog: Backlog) -> str | None:
     return " and ".join(shown) or None
 
 
-def _job(job: Job, backlog: Backlog, pool: WorkerPool, now_s: float) -> dict[str, Any]:
+def _job(job: Job, registry: Registry, backlog: Backlog, pool: WorkerPool, now_s: float) -> dict[str, Any]:
+    ready = _lying_ready(job.inbox, registry, pool, now_s)
+    if job.id in ready:
+        return {"phase": "queued", "ahead": ready.index(job.id), "suspect": False}
     if job.state is State.QUEUED:
-        return {"phase": "queued", "ahead": backlog.position(job.id), "suspect": bool(job.suspicion)}
+        position = backlog.position(job.id)
+        ahead = position if position is None else position + len(ready)
+        return {"phase": "queued", "ahead": ahead, "suspect": bool(job.suspicion)}
     if job.state is State.RUNNING:
         return {"phase": "running", "attempt": job.attempt} | _slot_of(job, pool, now_s)
     if job.state is State.PUBLISHING:
@@ -62,6 +68,13 @@ def _job(job: Job, backlog: Backlog, pool: WorkerPool, now_s: float) -> dict[str
     if job.state is State.FAILED:
         return {"phase": "failing", "error": job.error}
     return {"phase": "disposing", "removable_in_s": round(max(job.removable_after_s - now_s, 0.0), 3)}
+
+
+def _lying_ready(inbox: str, registry: Registry, pool: WorkerPool, now_s: float) -> list[str]:
+    """Return the jobs of an inbox that workers have but are not at work on, the next one first."""
+    rows = zip_longest(*(view.ready for view in pool.view(now_s)))
+    found = (registry.get(job) for row in rows for job in row if job is not None)
+    return [job.id for job in found if job is not None and job.inbox == inbox]
 
 
 def _slot_of(job: Job, pool: WorkerPool, now_s: float) -> dict[str, Any]:

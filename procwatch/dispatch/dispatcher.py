@@ -249,40 +249,47 @@ class Dispatcher:
     def _hand_out(self, now_s: float) -> None:
         """Give idle workers work, and busy ones their next, so that they need not wait for us."""
         idle = self._pool.idle
-        jobs = self._next_jobs(idle - len(self._starting), now_s)
-        if len(self._starting) + len(jobs) >= idle and self._may_hand_ahead():
-            jobs += self._next_jobs(idle + self._pool.ahead - len(self._starting) - len(jobs), now_s)
-        elif idle > len(self._starting) + len(jobs) and len(self._running) > self._pool.size - idle:
+        jobs = self._take(idle - len(self._starting), lambda: self._next_job(now_s))
+        if len(self._starting) >= idle and self._may_hand_ahead():
+            jobs += self._take(idle + self._pool.ahead - len(self._starting), self._next_waiting)
+        elif len(self._starting) < idle and len(self._running) > self._pool.size - idle:
             self._pool.revoke()  # a worker has nothing to do while others have something waiting
         if jobs:
             self._begin(jobs)
 
     def _may_hand_ahead(self) -> bool:
-        """Not when somebody has to run alone, or to wait for memory: what is handed out counts as running."""
+        """Not when somebody has to run alone, or waits for memory: what is handed out counts as running."""
         return bool(self._backlog) and not (
             self._large or self._backlog.has_suspects or self._suspect_running()
         )
 
-    def _next_jobs(self, count: int, now_s: float) -> list[Job]:
-        """Take up to so many jobs; they count as starting from here on."""
+    def _take(self, count: int, choose: Callable[[], Job | None]) -> list[Job]:
+        """Choose up to so many jobs; they count as starting from here on."""
         jobs: list[Job] = []
-        while len(jobs) < count and (job := self._next_job(now_s)) is not None:
+        while len(jobs) < count and (job := choose()) is not None:
             self._starting[job.id] = job
             jobs.append(job)
         return jobs
 
+    def _next_waiting(self) -> Job | None:
+        return self._backlog.next(running=self._handed_out, suspect_running=self._suspect_running())
+
     def _next_job(self, now_s: float) -> Job | None:
         """Return what to run now: a large job that fits, else the next of the backlog that does."""
         self._large.keep(lambda job: self._registry.get(job.id) is job)
-        suspect_running = self._suspect_running()
-        held = [*self._starting.values(), *self._running.values()]
-        if not suspect_running and not self._backlog.has_suspects:
+        held = self._holding_memory()
+        if not self._suspect_running() and not self._backlog.has_suspects:
             large = self._large.take(held, now_s, self._may_run)
             if large is not None:
                 return large
         if not self._large.lets_start(held, now_s, self._backlog.is_paused):
             return None
-        return self._backlog.next(running=self._handed_out, suspect_running=suspect_running)
+        return self._next_waiting()
+
+    def _holding_memory(self) -> list[Job]:
+        """Return what may be at work while a worker is idle; what lies ready takes the place of something."""
+        handed_out = [*self._starting.values(), *self._running.values()]
+        return sorted(handed_out, key=lambda job: -job.grant_bytes)[: self._pool.size - 1]
 
     def _may_run(self, job: Job) -> bool:
         return not self._backlog.is_paused(job.inbox) and (not job.suspicion or not self._handed_out)

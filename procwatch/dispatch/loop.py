@@ -8,7 +8,6 @@ import heapq
 import itertools
 import queue
 import time
-from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -38,7 +37,6 @@ class Loop:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._mailbox: queue.SimpleQueue[tuple[Callable[..., None], tuple[Any, ...]]] = queue.SimpleQueue()
-        self._lazy: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
         self._timers: list[tuple[float, int, Timer]] = []
         self._order = itertools.count()
         self._stopped = False
@@ -48,13 +46,6 @@ class Loop:
     def post(self, function: Callable[..., None], *arguments: Any) -> None:
         """Run the call soon on the loop's thread. Safe from any thread and from signal handlers."""
         self._mailbox.put((function, arguments))
-
-    def post_lazily(self, function: Callable[..., None], *arguments: Any) -> None:
-        """Run the call at the next turn of the loop, whatever that is for, and before what is posted after it.
-
-        Wakes nobody, which is most of what a message costs; who uses it has the loop turn in time (see run's tick).
-        """
-        self._lazy.append((function, arguments))
 
     def call_at(self, when_s: float, function: Callable[..., None], *arguments: Any) -> Timer:
         """Run the call at a monotonic time. Loop thread only."""
@@ -86,19 +77,12 @@ class Loop:
             function, arguments = (
                 self._mailbox.get(timeout=wait_s) if wait_s > 0 else self._mailbox.get_nowait()
             )
-            self._run_lazy()
             function(*arguments)
             for _ in range(_BURST):
                 function, arguments = self._mailbox.get_nowait()
-                self._run_lazy()
                 function(*arguments)
         except queue.Empty:
-            self._run_lazy()
-
-    def _run_lazy(self) -> None:
-        while self._lazy:
-            function, arguments = self._lazy.popleft()
-            function(*arguments)
+            return
 
     def _run_timers(self, now_s: float) -> None:
         while self._timers and self._timers[0][0] <= now_s:

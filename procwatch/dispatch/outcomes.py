@@ -35,6 +35,9 @@ _MAX_REFUSALS: Final = 3
 _FREE: Final = frozenset({"vanished", "changed", "environment", "deferred", "sandbox-stale"})
 #: Deaths for which the daemon has its own eyes: a canary that died too, a file system that is silent, the end.
 _SEEN_BY_THE_DAEMON: Final = frozenset({"degraded", "abandoned", "stopped"})
+#: What is worth a line only for who follows a job's every step, and what happens on a good day.
+_NO_RETRY: Final = frozenset({"revoked", "vanished"})
+_USUAL: Final = frozenset({"changed", "truncated", "deferred"})
 _MAX_NOTES: Final = 4
 _MAX_NOTE: Final = 300  # characters, each of at most 12 bytes in a log line
 _MAX_WORD: Final = 40
@@ -98,6 +101,7 @@ class Outcomes:
         if self.stopping and death.kind == "stopped":
             return  # the ledger says "running"; an orderly end forgives it
         if death.kind == "revoked":  # it waited behind another one, and never began
+            self._tell_retrying(job, "revoked", "its worker had not begun", 0.0, report)
             job.attempt -= 1
             self.put_back(job, first=True)
             return
@@ -132,6 +136,7 @@ class Outcomes:
         elif self._is_enough(job, report, code, reason):
             return
         elif code == "vanished":  # is it? a look costs nothing
+            self._tell_retrying(job, code, reason, 0.0, report)
             self._look_again(job, reason)
         elif code == "changed":
             self.settle_again(job, error=code, reason=reason)
@@ -275,7 +280,11 @@ class Outcomes:
         fields: dict[str, Any] = {"attempt": job.attempt, "error": error, "reason": reason}
         if report is not None:
             fields |= {"worker_pid": report.worker_pid, "slot": report.slot, "run_s": round(report.run_s, 3)}
-        emit = self._log.info if error in ("changed", "truncated", "deferred") else self._log.warning
+        emit = self._log.warning
+        if error in _NO_RETRY:
+            emit = self._log.debug
+        elif error in _USUAL:
+            emit = self._log.info
         emit("job.retrying", **lines.about(job), **fields, delay_s=round(delay_s, 3))
 
 

@@ -97,4 +97,5 @@ class Place:
             busy_s=now_s - worker.busy_since_s if worker and busy else 0.0,
             jobs=worker.jobs if worker else 0,
             rss_bytes=worker.rss_bytes if worker else 0,
+            ready=tuple(turn.task.job for turn in list(self.turns)[1:]),
         )

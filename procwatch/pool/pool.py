@@ -36,9 +36,10 @@ _CANARY_TIMEOUT_S = 30.0
 _STALE_AGAIN_S = 10.0
 _STALE = "folders changed; the sandbox binds to the old ones"
 _OUTDATED = -1  # a generation older than all
-#: While a worker has so many tasks left, its answers may wait for each other, so long at the most.
+#: While a worker has so many tasks left, its answers wait for each other, so long at the most: a turn of the loop for
+#: each was a third of what the loop took.
 _ENOUGH = 2
-_LAZY_S = 0.05
+_GATHER_S = 0.05
 _NONE = -1  # the number of a call that never came to be
 #: Threads that start or end a worker give up within seconds; one that does not is left behind, as a daemon.
 _STOP_S = 15.0
@@ -80,7 +81,6 @@ class ProcessWorkerPool:
         workers: int,
         entry: WorkerEntry,
         post: Post,
-        post_lazily: Post | None = None,
         events: Events,
         timeout_s: float,
         recycle_after_jobs: int = 2000,
@@ -89,7 +89,7 @@ class ProcessWorkerPool:
     ) -> None:
         self._slots = [Place(number) for number in range(1, workers + 1)]
         self._entry = entry
-        self._post, self._post_lazily = post, post_lazily or post
+        self._post = post
         self._events = events
         self._timeout_s = timeout_s
         self._recycle_after_jobs = recycle_after_jobs
@@ -154,23 +154,27 @@ class ProcessWorkerPool:
         return turn.future
 
     def _answered(self, slot: Place, worker: Worker, inner: "Future[bytes]") -> None:
-        """The executor's thread: tell the loop; without waking it while the worker has enough to do."""
-        worker.answers += 1
-        enough = worker.unanswered >= _ENOUGH and inner.exception() is None
-        (self._post_lazily if enough else self._post)(self._finished, slot, worker, inner, self._clock())
+        """The executor's thread: keep the answer, and wake the loop unless the worker has enough to do."""
+        worker.answers.append((inner, self._clock()))
+        worker.answered += 1
+        if worker.unanswered < _ENOUGH or inner.exception() is not None:
+            self._post(self._collect, slot, worker)
+
+    def _collect(self, slot: Place, worker: Worker) -> None:
+        """Handle what the worker has answered, in its order."""
+        while worker.answers:
+            self._finished(slot, worker, *worker.answers.popleft())
 
     def tick(self, now_s: float) -> float | None:
         due = [now_s + _IDLE_CHECK_S] if any(slot.is_idle for slot in self._slots) else []
-        for slot in self._slots:
+        for slot in list(self._slots):
             if slot.restart_at_s is not None:
                 if now_s >= slot.restart_at_s:
                     self._start_worker(slot)
                 else:
                     due.append(slot.restart_at_s)
             elif slot.worker is not None and slot.turns:
-                due.append(self._watch_deadline(slot, slot.worker, now_s))
-                if len(slot.turns) > _ENOUGH:
-                    due.append(now_s + _LAZY_S)
+                due.append(self._watch(slot, slot.worker, now_s))
             elif slot.worker is not None and slot.worker.is_dead():
                 self._replace_lost(slot, slot.worker)
         self._send_canary_if_wanted(now_s)
@@ -259,6 +263,14 @@ class ProcessWorkerPool:
             assert worker is not None
             death = Death(kind="stopped", exit="SIGKILL", started=worker.has_begun(turn.number))
             turn.future.set_result(self._report(slot, worker, self._clock(), death=death))
+
+    def _watch(self, slot: Place, worker: Worker, now_s: float) -> float:
+        """Look after a busy worker; return when to look again."""
+        self._collect(slot, worker)
+        if slot.worker is not worker or not slot.turns:
+            return now_s + _IDLE_CHECK_S
+        again_s = self._watch_deadline(slot, worker, now_s)
+        return min(again_s, now_s + _GATHER_S) if len(slot.turns) > _ENOUGH else again_s
 
     def _watch_deadline(self, slot: Place, worker: Worker, now_s: float) -> float:
         """Kill the worker if its task is overdue, and do without it if it cannot even die; return when to look again."""

@@ -61,6 +61,7 @@ class SlotView:
     busy_s: float
     jobs: int
     rss_bytes: int
+    ready: tuple[str, ...] = ()  # jobs that lie ready behind the one at work
 
 
 class Running(Future[Report]):

@@ -13,6 +13,7 @@ import os
 import signal
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass, field
@@ -109,7 +110,10 @@ class Worker:
     _forkserver_pidfd: int
     generation: int = 0  # of the pool's workers: an older one is replaced as soon as it is idle
     _sequence: int = 0  # the number of the newest call
-    answers: int = 0  # how many calls were answered; counted by the executor's thread
+    answered: int = 0  # how many calls; counted by the executor's thread
+    answers: "deque[tuple[Future[bytes], float]]" = field(
+        default_factory=deque
+    )  # not handled yet, and when they came
     jobs: int = 0
     mean_run_s: float = 0.0  # of its last jobs; 0: none yet
     rss_bytes: int = 0
@@ -134,7 +138,7 @@ class Worker:
     @property
     def unanswered(self) -> int:
         """How many calls it has not answered yet."""
-        return self._sequence - self.answers
+        return self._sequence - self.answered
 
     def take_back(self) -> int | None:
         """Return the number of the oldest call that it has not begun and will not begin now."""
@@ -212,6 +216,7 @@ def start_worker(entry: WorkerEntry, slot: int, give_up: GiveUp) -> Worker:
         finally:
             theirs.close()
             claim.close_descriptor()
+            turns.close_theirs()
         if "error" in notes:  # it would fail every file, or run without its limits
             raise WorkerStartError(notes["error"])
         pidfd = os.pidfd_open(pid)

@@ -17,12 +17,16 @@ from tests.support.waiting import eventually
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(60)]
 
 
-def freeze_workers(daemon: Daemon) -> list[int]:
-    """Stop every worker process where it is: the next job of each begins and never goes on."""
-    pids = daemon.all_workers()
-    for pid in pids:
-        os.kill(pid, signal.SIGSTOP)
-    return pids
+def freeze_at_work(daemon: Daemon, path: Path) -> int:
+    """Stop the worker that has the file open where it is: its job has begun and never goes on."""
+
+    def who() -> list[int]:
+        return [pid for pid in daemon.all_workers() if path in processes.open_files(pid)]
+
+    eventually(who)
+    (pid,) = who()
+    os.kill(pid, signal.SIGSTOP)
+    return pid
 
 
 def test_sigterm_finishes_running_jobs_and_leaves_the_rest_in_the_inbox(
@@ -95,11 +99,9 @@ def test_closing_the_terminal_stops_as_ctrl_c_does(
 def test_a_second_ctrl_c_stops_at_once(places: Places, oracle: Oracle, tmp_path: Path) -> None:
     config = places.write_config()
     with Daemon("-c", config, cwd=tmp_path) as daemon:
-        freeze_workers(daemon)
-        images.move_in(
-            places.inbox / "stuck.jpg", oracle.expect("stuck.jpg", images.jpeg(1)), outside=tmp_path
-        )
-        daemon.wait_for("job.started", path="stuck.jpg")
+        data = oracle.expect("stuck.png", images.slow_png())
+        images.move_in(places.inbox / "stuck.png", data, outside=tmp_path)
+        freeze_at_work(daemon, places.inbox / "stuck.png")
         daemon.interrupt()
         daemon.wait_for("service.stopping")
         daemon.interrupt()
@@ -117,11 +119,9 @@ def test_a_job_that_outlasts_stop_timeout_is_killed_and_stays_in_the_inbox(
 ) -> None:
     config = places.write_config(rest='stop_timeout = "1s"')
     with Daemon("-c", config, cwd=tmp_path) as daemon:
-        freeze_workers(daemon)
-        images.move_in(
-            places.inbox / "stuck.jpg", oracle.expect("stuck.jpg", images.jpeg(1)), outside=tmp_path
-        )
-        daemon.wait_for("job.started", path="stuck.jpg")
+        data = oracle.expect("stuck.png", images.slow_png())
+        images.move_in(places.inbox / "stuck.png", data, outside=tmp_path)
+        freeze_at_work(daemon, places.inbox / "stuck.png")
         began = time.monotonic()
         assert daemon.terminate() == 0
         assert time.monotonic() - began < 5

@@ -1,5 +1,6 @@
 """Look at processes through /proc: who descends from whom, and what of ours is still alive."""
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -93,4 +94,14 @@ def watched_inodes(pid: int) -> set[int]:
         for line in text.splitlines():
             if line.startswith("inotify "):
                 found |= {int(word[4:], 16) for word in line.split() if word.startswith("ino:")}
+    return found
+
+
+def open_files(pid: int) -> set[Path]:
+    """Return what the process has open, as far as it can be seen."""
+    found = set()
+    with contextlib.suppress(OSError):
+        for link in Path(f"/proc/{pid}/fd").iterdir():
+            with contextlib.suppress(OSError):
+                found.add(link.readlink())
     return found

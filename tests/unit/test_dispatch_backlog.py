@@ -88,3 +88,13 @@ def test_position_counts_those_before() -> None:
         backlog.add(job(name))
     assert backlog.position("z") == 2
     assert backlog.position("nobody") is None
+
+
+def test_what_comes_back_unbegun_is_the_next_of_its_inbox() -> None:
+    backlog = Backlog()
+    for number in range(3):
+        backlog.add(job(str(number)))
+    taken = backlog.next(running=0, suspect_running=False)
+    assert taken is not None
+    backlog.add(taken, first=True)
+    assert take(backlog, 3) == list("012")

@@ -196,3 +196,11 @@ def test_what_goes_into_a_log_line_is_bounded() -> None:
     rendered = Rendered(renditions=(), width=1, height=1, format="x" * 10_000, frames=1, notes=notes)
     assert len(ascii(in_bounds(rendered))) < 16_000
     assert in_bounds(RENDERED) == RENDERED
+
+
+def test_what_never_had_its_turn_costs_nothing_however_often(scene: Scene) -> None:
+    for _ in range(3 * MAX_FREE_ROUNDS):
+        scene.job.attempt += 1
+        told = scene.report(death=Death(kind="revoked", exit="", started=False))
+        assert told == ("again", (scene.job,))
+    assert (scene.job.attempt, scene.job.deaths, scene.job.free_rounds) == (0, 0, 0)

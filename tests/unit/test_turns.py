@@ -1,6 +1,5 @@
 """Who takes a call's token has the call: the worker that begins it, or the daemon that wants it back."""
 
-import contextlib
 import os
 from collections.abc import Iterator
 
@@ -28,7 +27,7 @@ def both(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Turns, WorkerTurns]]
     theirs = function(*arguments)
     yield ours, theirs
     ours.close()
-    theirs._socket.close()
+    os.close(theirs._descriptor)
 
 
 def test_a_worker_has_its_turns_one_by_one(both: tuple[Turns, WorkerTurns]) -> None:
@@ -58,20 +57,27 @@ def test_a_token_is_taken_once(both: tuple[Turns, WorkerTurns]) -> None:
     assert theirs.take(2)
 
 
-@pytest.mark.parametrize("mischief", ["close", "shutdown", "write"])
+@pytest.mark.parametrize("mischief", ["close", "block", "partial reads"])
 def test_a_worker_cannot_make_the_daemon_wait_or_fail(both: tuple[Turns, WorkerTurns], mischief: str) -> None:
     ours, theirs = both
     ours.offer(1)
+    ours.close_theirs()
     if mischief == "close":
-        theirs._socket.close()
-    elif mischief == "shutdown":
-        theirs._socket.shutdown(2)
+        os.close(theirs._descriptor)
+        theirs._descriptor = os.open(os.devnull, os.O_RDONLY)
+    elif mischief == "block":
+        os.set_blocking(theirs._descriptor, True)
     else:
-        theirs._socket.setblocking(False)
-        with contextlib.suppress(BlockingIOError):
-            while theirs._socket.send(b"x" * 100):
-                pass
-    for number in range(2, 2000):  # more than fit
+        assert len(os.read(theirs._descriptor, 3)) == 3
+    for number in range(2, 100_000):  # more than fit
         ours.offer(number)
-    while ours.take_back() is not None:
-        pass
+    taken = []
+    while (number_or_none := ours.take_back()) is not None:
+        taken.append(number_or_none)
+    assert taken == sorted(taken), "whole tokens only"
+    assert set(taken) <= set(range(100_000))
+
+
+def test_a_worker_can_only_read(both: tuple[Turns, WorkerTurns]) -> None:
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.write(both[1]._descriptor, b"x" * 8)
