@@ -30,6 +30,7 @@ from procwatch.intake.settle import Cause, Ready, Settling, merge_causes
 from procwatch.model import (
     InboxSpec,
     Limits,
+    Rendered,
     RenderTask,
     State,
     new_id,
@@ -72,6 +73,7 @@ class Dispatcher:
         self._log = log
         self._starting: dict[str, Job] = {}  # recorded as started, not yet with a worker
         self._running: dict[str, Job] = {}
+        self._rendered: list[str] = []  # the ledger still calls them running
         self._large = LargeJobs(memory)
         self._outcomes = Outcomes(
             loop=loop,
@@ -302,9 +304,11 @@ class Dispatcher:
 
         And start none of its jobs while its disk cannot keep up with the workers: what they made waits in memory, too.
         """
+        # What suspects made is published at once: whatever ends the daemon meanwhile is counted against them.
+        may_gather = not (self.stopping or self._backlog.has_suspects or self._suspect_running())
         for name, runtime in self._inboxes.items():
             waiting = self._backlog.count(name)
-            runtime.is_backlogged = waiting > 0 and not self.stopping
+            runtime.is_backlogged = waiting > 0 and may_gather
             count = waiting + len(runtime.arrivals.settling)
             if runtime.unfinished > UNFINISHED_MANY:
                 self._backlog.pause(name, FINISHING)
@@ -315,8 +319,15 @@ class Dispatcher:
     def _begin(self, jobs: list[Job]) -> None:
         """Record the attempts first; the workers get them when that is committed."""
         starts = [self._start(job) for job in jobs]
+        rendered, self._rendered = self._rendered, []
+
+        def write(ledger: Ledger) -> None:
+            ledger.rendered(rendered)
+            for start in starts:
+                start(ledger)
+
         self._journal.submit(
-            lambda ledger: [start(ledger) for start in starts],
+            write,
             point="ledger.started",
             then=partial(self._loop.post, self._recorded, jobs),
         )
@@ -335,7 +346,7 @@ class Dispatcher:
             queued_at=job.queued_at,
         )
 
-    def _recorded(self, jobs: list[Job], ticket: Ticket[list[None]]) -> None:
+    def _recorded(self, jobs: list[Job], ticket: Ticket[None]) -> None:
         error = ticket.exception()
         for job in jobs:
             self._starting.pop(job.id)
@@ -390,4 +401,6 @@ class Dispatcher:
         job.started_s = (
             self._loop.clock() - report.run_s
         )  # it may have waited behind another one at its worker
+        if isinstance(report.result, Rendered):
+            self._rendered.append(job.id)
         self._outcomes.reported(job, report)

@@ -274,6 +274,11 @@ class Ledger(LedgerReader):
             (job, attempt, self.run, time.time()),
         )
 
+    def rendered(self, jobs: Iterable[str]) -> None:
+        """They wait to be published: whatever ends the daemon from here on, it was not them."""
+        query = "UPDATE jobs SET state = 'queued' WHERE job = ? AND state = 'running'"
+        self._db.executemany(query, [(job,) for job in jobs])
+
     def requeue(self, job: str, *, deaths: int = 0, suspicion: int = 0) -> None:
         """The attempt is over without an end of the job; it waits for another."""
         self._db.execute(

@@ -14,7 +14,7 @@ from tests.support.places import Places
 
 pytestmark = pytest.mark.acceptance
 
-_CALLS = "fchmod,fsync,fdatasync,rename,renameat,renameat2,unlink,unlinkat"
+_CALLS = "fchmod,fsync,fdatasync,rename,renameat,renameat2,unlink,unlinkat,sync_file_range"
 
 
 def traced(places: Places, trace: Path) -> list[str]:
@@ -50,7 +50,7 @@ def traced(places: Places, trace: Path) -> list[str]:
 
 
 def test_what_is_published_is_durable_before_the_original_is_touched(tmp_path: Path) -> None:
-    """fsync(staged) < commit(intent) < rename < fsync(outbox) < commit(done) < removal of the original."""
+    """fsync(staged), commit(intent) < rename < fsync(outbox) < commit(done) < removal of the original."""
     places = Places(root=tmp_path / "site").make()
     photo = places.inbox / "photo.jpg"
     photo.write_bytes(images.jpeg(1))
@@ -66,6 +66,9 @@ def test_what_is_published_is_durable_before_the_original_is_touched(tmp_path: P
         assert found, f"no {what} of {words} in:\n" + "\n".join(calls)
         return found[-1] if last else found[0]
 
+    written = at(
+        "sync_file_range", ".procwatch-staging", last=True
+    )  # the worker's last call: then it answers
     staged = at("fsync", ".procwatch-staging", last=True)
     renames = [at("renameat2", ".procwatch-staging", f"photo-{name}.jpg") for name in ("web", "thumb")]
     folder = at("fsync", f"<{places.outbox}>")
@@ -80,7 +83,7 @@ def test_what_is_published_is_durable_before_the_original_is_touched(tmp_path: P
     assert not [call for call in calls if "fchmod(" in call and ".jpg" in call], (
         "the worker made the outputs with their mode; a change right before an fsync makes that one expensive"
     )
-    assert any(staged < commit < min(renames) for commit in commits), (
+    assert any(written < commit < min(renames) for commit in commits), (
         "the intent was not durable before the rename"
     )
     assert max(renames) < folder

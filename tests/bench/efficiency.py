@@ -42,7 +42,7 @@ def main() -> None:
         result = Result(engine="procwatch", recipe=recipe, place="disk")
         loops: list[tuple[float, float]] = []
         for number in range(args.rounds):
-            one_run(ENGINES[0], result, args.disk, photos, copies=args.copies, peers=Path())
+            one_run(ENGINES[0], result, args.disk, photos, args.copies, peers=Path())
             loops.append(_loops(args, recipe, workers))
             told = f"daemon {result.images_per_s[-1]:.1f}, loops {loops[-1][0]:.1f} images/s"
             print(f"{recipe} round {number + 1}: {told}", file=sys.stderr, flush=True)

@@ -6,6 +6,7 @@ place. Each file comes alone, when the one before is done.
 
 import argparse
 import ctypes
+import itertools
 import os
 import select
 import shutil
@@ -21,6 +22,8 @@ from tests.bench.peers.engines import ENGINES, OUTPUTS, REPOSITORY, Box, Engine,
 
 _CLOSE_WRITE, _MOVED_TO = 0x8, 0x80
 _TIMEOUT_S = 10.0
+#: A small one, one of the middle size among the corpus's files, and a large one: 5, 6 and 16 megapixels.
+_PHOTOS = ("photo-by-spacex.jpg", "ashim-dsilva.jpg", "viktor-forgacs.jpg")
 
 
 class LostError(RuntimeError):
@@ -61,15 +64,16 @@ class Arrivals:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.bench.latency", description=__doc__)
     corpus = Path(os.environ.get("PROCWATCH_CORPUS", REPOSITORY.parent / "shared" / "corpus"))
-    parser.add_argument("--photo", type=Path, default=corpus / "photos" / "photo-by-spacex.jpg")
+    photos = [corpus / "photos" / name for name in _PHOTOS]
+    parser.add_argument("--photo", type=Path, nargs="+", default=photos)
     parser.add_argument("--count", type=int, default=200)
     parser.add_argument("--batch", type=int, default=25, help="files before the other engine has its turn")
     parser.add_argument("--recipe", default="thumb")
     parser.add_argument("--peers", type=Path, default=Path.home() / ".cache" / "procwatch-peers")
     parser.add_argument("--place", type=Path, default=Path("/var/tmp"))
     args = parser.parse_args()
-    data = args.photo.read_bytes()
-    for how in ("rename", "close"):
+    for photo, how in itertools.product(args.photo, ("rename", "close")):
+        data = photo.read_bytes()
         taken: dict[str, list[float]] = {}
         lost: Counter[str] = Counter()
         with tempfile.TemporaryDirectory(dir=args.place, prefix="procwatch-latency-") as root:
@@ -78,7 +82,7 @@ def main() -> None:
             ordered = sorted(values)
             p50, p99 = statistics.median(ordered), ordered[int(len(ordered) * 0.99) - 1]
             print(
-                f"{how} {args.recipe} {name}: p50 {1000 * p50:.1f} ms, p99 {1000 * p99:.1f} ms,"
+                f"{photo.stem} {how} {args.recipe} {name}: p50 {1000 * p50:.1f} ms, p99 {1000 * p99:.1f} ms,"
                 f" worst {1000 * ordered[-1]:.1f} ms, n = {len(ordered)}, lost {lost[name]}",
                 flush=True,
             )

@@ -218,3 +218,12 @@ def test_what_a_failed_sync_may_have_lost_is_never_built_upon(tmp_path: Path) ->
     assert after.job("j1") is not None
     after.close()
     journal.close()
+
+
+def test_what_is_rendered_is_no_suspect_of_what_ends_the_daemon_later(ledger: Ledger) -> None:
+    for job in ("job-a", "job-b", "job-c"):
+        started(ledger, job, f"{job}.jpg")
+    ledger.requeue("job-c")
+    ledger.rendered(["job-a", "job-c"])
+    states = {job: known.state for job in ("job-a", "job-b", "job-c") if (known := ledger.job(job))}
+    assert states == {"job-a": State.QUEUED, "job-b": State.RUNNING, "job-c": State.QUEUED}

@@ -23,6 +23,7 @@ RESULTS = HERE.parent / "results"
 GOALS = (
     ("web", "chokidar + sharp", 1.25),
     ("thumb", "chokidar + sharp", 1.05),
+    ("own", "chokidar + sharp", 1.4),
     ("web", "inotifywait + vipsthumbnail", 1.8),
     ("thumb", "inotifywait + vipsthumbnail", 1.8),
     ("web", "watchdog + Pillow, naive", 4.0),
@@ -110,7 +111,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--seconds", type=float, default=3.0, help="for each kernel on one picture, each round"
     )
-    parser.add_argument("--recipe", nargs="+", default=["thumb", "web"])
+    parser.add_argument("--recipe", nargs="+", default=["thumb", "web", "own"])
     parser.add_argument("--place", nargs="+", default=["tmpfs", "disk"])
     parser.add_argument("--engine", nargs="*", help="only those whose name has one of these texts")
     parser.add_argument("--tmpfs", type=Path, default=Path("/dev/shm"))
@@ -233,6 +234,7 @@ def _chart(results: Sequence[backlog.Result], kernels: Sequence[one_picture.Kern
     titles = {
         "thumb": f"thumb: {files} photos to 320 px JPEG",
         "web": f"web: {files} photos to 1600 px progressive JPEG and 400 px WebP",
+        "own": f"sharp's benchmark picture, {files} times, 2725 x 2225 to 720 x 588",
     }
     groups: list[tuple[str, str, list[Bar]]] = []
     for place, words in (("disk", "on disk, procwatch with fsync"), ("tmpfs", "on tmpfs")):
@@ -246,7 +248,7 @@ def _chart(results: Sequence[backlog.Result], kernels: Sequence[one_picture.Kern
     if not kernels:
         return bars(groups)
     ordered = sorted(kernels, key=lambda kernel: -kernel.median)
-    title = "sharp's benchmark picture, 2725 x 2225 to 720 x 588, one thread"
+    title = "sharp's benchmark picture in one process, on one CPU, 2725 x 2225 to 720 x 588"
     groups.append((title, "images/s", [_bar(kernel.name, kernel.images_per_s) for kernel in ordered]))
     return bars(groups)
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.bench.peers.engines import OUTPUTS, Box, Engine, Running
+from tests.bench.peers.one_picture import sample
 
 _TIMEOUT_S = 60.0
 
@@ -54,7 +55,7 @@ def measure(
                         (engine.name, recipe, place), Result(engine=engine.name, recipe=recipe, place=place)
                     )
                     try:
-                        one_run(engine, result, folder, photos, copies=copies, peers=peers)
+                        one_run(engine, result, folder, *_files(recipe, photos, copies), peers=peers)
                     except RuntimeError as error:
                         if engine is engines[0]:
                             raise
@@ -66,8 +67,13 @@ def measure(
     return list(results.values())
 
 
+def _files(recipe: str, photos: Sequence[Path], copies: int) -> tuple[Sequence[Path], int]:
+    """Return what is dropped, and how often: "own" is sharp's own benchmark picture alone."""
+    return ([sample(photos)], copies * len(photos)) if recipe == "own" else (photos, copies)
+
+
 def one_run(
-    engine: Engine, result: Result, folder: Path, photos: Sequence[Path], *, copies: int, peers: Path
+    engine: Engine, result: Result, folder: Path, photos: Sequence[Path], copies: int, *, peers: Path
 ) -> None:
     """Add a round to the result: files a second, from the first rename to the last file done."""
     with tempfile.TemporaryDirectory(dir=folder, prefix="procwatch-peers-") as root:

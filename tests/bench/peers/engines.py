@@ -28,12 +28,17 @@ format = "jpeg"
 quality = 82
 options = { progressive = true }
 
+[recipe.own.output.own]
+steps = [{ op = "fit", width = 720, height = 720 }]
+format = "jpeg"
+quality = 80
+
 [recipe.web.output.small]
 steps = [{ op = "fit", width = 400, height = 400 }]
 format = "webp"
 quality = 80
 """
-OUTPUTS = {"thumb": 1, "web": 2}
+OUTPUTS = {"thumb": 1, "web": 2, "own": 1}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,9 +111,17 @@ ENGINES = (
         ready='"service.ready"',
         done='"job.done"',
         failed='"job.failed"',
+        recipes=("thumb", "web", "own"),
         env={"PYTHONPATH": str(REPOSITORY)},
     ),
-    Engine(name="chokidar + sharp", argv=_node, ready="ready", done="done ", failed="failed "),
+    Engine(
+        name="chokidar + sharp",
+        argv=_node,
+        ready="ready",
+        done="done ",
+        failed="failed ",
+        recipes=("thumb", "web", "own"),
+    ),
     Engine(
         name="chokidar + sharp, WebP effort 2",
         argv=lambda box, recipe, peers: _node(box, f"{recipe}-effort-2", peers),

@@ -14,6 +14,7 @@ const webp = (options) => (image) => image.webp(options);
 // The largest first: the others are made from its pixels, because each pipeline of its own would decode the file again.
 const recipes = {
   thumb: [['thumb', 320, jpeg({ quality: 80 }), 'jpg']],
+  own: [['own', 720, jpeg({ quality: 80 }), 'jpg']],
   web: [
     ['web', 1600, jpeg({ quality: 82, progressive: true }), 'jpg'],
     ['small', 400, webp({ quality: 80 }), 'webp'],
