@@ -85,15 +85,27 @@ class Arrivals:
         """Any thread: an event about a path. One put, or a request for a scan when too many wait."""
         with self._lock:  # several watchdog threads may tell of one inbox
             self._posted += 1
-            flooded = self._posted - self._handled > MAX_PENDING_HINTS
-        if flooded:
+            waiting = self._posted - self._handled
+        if waiting > MAX_PENDING_HINTS:
             with self._lock:
                 self._posted -= 1
             self._request_scan("overflow")
             return
-        self._loop.post(self._arrived, path, cause)
+        self._loop.post(self._arrived, path, cause, self._look_here(path) if waiting == 1 else None)
 
-    def _arrived(self, path: str, cause: Cause) -> None:
+    def _look_here(self, path: str) -> Look | None:
+        """Watchdog's thread, for an event that comes alone: spares the way to the lane and back, 0.25 ms of 1.7.
+
+        Blocks with the file system as the lane would: events wait in the kernel meanwhile. What the ledger knows is
+        left to the lane, which may have to read it whole.
+        """
+        if self._closed or self._names.ignored_by(path) is not None:
+            return None
+        look = take_look(self._spec.path, path, peek=True, ask_writers=True)
+        is_new = look.kind == "file" and self._reader.known(self._spec.name, path) is None
+        return look if is_new else None
+
+    def _arrived(self, path: str, cause: Cause, look: Look | None) -> None:
         self._handled += 1
         if self._closed:
             return
@@ -102,6 +114,8 @@ class Arrivals:
             self._sink.ignored(self._spec, path, rule)
         elif self._sink.in_work(self._spec.name, path):
             self._sink.touched(self._spec.name, path, cause)
+        elif look is not None and path not in self._pending:
+            self._consider(path, cause, look, None)
         else:
             self.look(path, cause)
 

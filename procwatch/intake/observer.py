@@ -130,7 +130,7 @@ class InboxObserver:
         instance = CarefulInotifyFD(os.fsencode(self._real_root), self._lost)
         instance.start()
         self._inotify = instance
-        observer = BaseObserver(ArrivalEmitter, inotify_fd=instance)
+        observer = BaseObserver(ArrivalEmitter, inotify_fd=instance, deliver=self._safely)
         observer.schedule(
             _Handler(self._safely), self._real_root, recursive=self._recursive, event_filter=_EVENTS
         )

@@ -1,7 +1,8 @@
 """Arrivals: what a scan may start, and what it has to leave to its timer."""
 
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
@@ -12,6 +13,7 @@ from procwatch.intake.filters import NameFilter
 from procwatch.intake.settle import Cause
 from procwatch.intake.walk import Found
 from procwatch.model import Fingerprint, InboxSpec
+from tests.support import images
 
 pytestmark = pytest.mark.unit
 
@@ -90,3 +92,34 @@ def test_what_a_scan_saw_of_a_file_before_it_was_brought_out_starts_nothing(tmp_
     assert sink.readied == []
     here.scanned([(seen, None)], count_missed=False)
     assert sink.readied == ["a.jpg"], "somebody may put the very file back where a move leaves no trace"
+
+
+def _turn(loop: Loop) -> None:
+    loop._stopped = False
+    loop.post(loop.stop)
+    loop.run(lambda now_s: None)
+
+
+def test_an_event_that_comes_alone_is_looked_at_where_it_came(tmp_path: Path) -> None:
+    here, sink, loop = arrivals(tmp_path)
+    here._lane = cast("Any", None)  # is not asked
+    images.write(tmp_path / "a.jpg", images.jpeg(1))
+    here.hint("a.jpg", Cause.RENAMED)
+    _turn(loop)
+    assert sink.readied == ["a.jpg"]
+
+
+@pytest.mark.parametrize("what", ["gone", "known", "ignored"])
+def test_what_is_not_simply_a_new_file_takes_the_usual_way(what: str, tmp_path: Path) -> None:
+    here, sink, loop = arrivals(tmp_path)
+    asked: list[Any] = []
+    here._lane = cast("Any", SimpleNamespace(submit=lambda function, batch: asked.append(batch)))
+    name = "x.part" if what == "ignored" else "a.jpg"
+    if what != "gone":
+        images.write(tmp_path / name, images.jpeg(1))
+    if what == "known":
+        here._reader = cast("Any", SimpleNamespace(known=lambda inbox, path: object()))
+    here.hint(name, Cause.RENAMED)
+    _turn(loop)
+    assert sink.readied == []
+    assert asked == ([] if what == "ignored" else [[(name, Cause.RENAMED)]])
