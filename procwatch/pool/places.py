@@ -94,9 +94,9 @@ class Place:
         return SlotView(
             slot=self.number,
             worker_pid=worker.pid if worker else None,
-            job=self.turns[0].task.job if self.turns else None,
+            job=self.turns[0].task.job if self.turns and not self.turns[0].revoked else None,
             busy_s=now_s - worker.busy_since_s if worker and busy else 0.0,
             jobs=worker.jobs if worker else 0,
             rss_bytes=worker.rss_bytes if worker else 0,
-            ready=tuple(turn.task.job for turn in list(self.turns)[1:]),
+            ready=tuple(turn.task.job for turn in list(self.turns)[1:] if not turn.revoked),
         )

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support import processes
 from tests.support.daemon import Daemon, environment, procwatch
 from tests.support.images import jpeg, move_in, size, slow_png, write
 from tests.support.places import Places
@@ -37,12 +38,12 @@ def test_explain_follows_a_file_through_its_life(places: Places, tmp_path: Path)
     with Daemon("-c", config, cwd=tmp_path) as daemon:
         slow = [slow_png(8000 + 64 * number) for number in range(3)]  # made before: it takes a while
         pid = daemon.worker_pids()[0]
-        os.kill(
-            pid, signal.SIGSTOP
-        )  # one runs, one waits as the next, and one behind it, for as long as we look
-        for number, data in enumerate(slow):
-            move_in(places.inbox / f"slow{number}.png", data, outside=tmp_path)
-        daemon.wait_for("job.started", path="slow0.png")
+        # One runs, one waits as the next, and one behind it, for as long as we look.
+        move_in(places.inbox / "slow0.png", slow[0], outside=tmp_path)
+        assert processes.freeze_at_work([pid], places.inbox / "slow0.png") == pid
+        for number in (1, 2):
+            move_in(places.inbox / f"slow{number}.png", slow[number], outside=tmp_path)
+            daemon.wait_for("job.queued", path=f"slow{number}.png")
         assert explain(places, "inbox/slow0.png").startswith(f"running in pid {pid} for ")
         assert explain(places, "inbox/slow1.png") == "waiting as the next of its inbox"
         assert explain(places, "inbox/slow2.png") == "waiting behind 1 of its inbox"

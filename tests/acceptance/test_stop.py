@@ -1,7 +1,5 @@
 """Stopping: running work is finished, the rest stays in the inbox, and no process is left."""
 
-import os
-import signal
 import time
 from pathlib import Path
 
@@ -15,18 +13,6 @@ from tests.support.terminal import Session
 from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(60)]
-
-
-def freeze_at_work(daemon: Daemon, path: Path) -> int:
-    """Stop the worker that has the file open where it is: its job has begun and never goes on."""
-
-    def who() -> list[int]:
-        return [pid for pid in daemon.all_workers() if path in processes.open_files(pid)]
-
-    eventually(who)
-    (pid,) = who()
-    os.kill(pid, signal.SIGSTOP)
-    return pid
 
 
 def test_sigterm_finishes_running_jobs_and_leaves_the_rest_in_the_inbox(
@@ -79,11 +65,12 @@ def test_closing_the_terminal_stops_as_ctrl_c_does(
     command: str, places: Places, oracle: Oracle, tmp_path: Path
 ) -> None:
     """The kernel sends SIGHUP to the whole foreground group: what runs is finished, and the rest stays in the inbox."""
-    places.make()
-    images.write(places.inbox / "slow.png", oracle.expect("slow.png", images.slow_png(6000)))
-    with Session(command, str(places.root), "--level", "debug", cwd=tmp_path) as session:
+    config = places.write_config(pool="workers = 1")
+    images.write(places.inbox / "slow.png", oracle.expect("slow.png", images.slow_png()))
+    with Session(command, "-c", str(config), "--level", "debug", cwd=tmp_path) as session:
         eventually(lambda: places.log_file.exists() and logs.select(places.log(), "job.started"), 20)
         images.write(places.inbox / "late.jpg", oracle.expect("late.jpg", images.jpeg(1)))
+        eventually(lambda: logs.select(places.log(), "job.queued", path="late.jpg"))
         session.hang_up()
         session.wait()
         lines = places.log()
@@ -92,7 +79,7 @@ def test_closing_the_terminal_stops_as_ctrl_c_does(
         assert lines[-1]["event"] == "service.stopped"
         assert not logs.select(lines, "pool.worker_lost")
         eventually(lambda: not processes.in_session(session.process.pid), 5)
-        assert session.wait() == 0
+        assert session.wait() == (1 if command == "once" else 0), "for `once`, something is left undone"
     oracle.check(archive=1, inbox=1)
 
 
@@ -101,7 +88,7 @@ def test_a_second_ctrl_c_stops_at_once(places: Places, oracle: Oracle, tmp_path:
     with Daemon("-c", config, cwd=tmp_path) as daemon:
         data = oracle.expect("stuck.png", images.slow_png())
         images.move_in(places.inbox / "stuck.png", data, outside=tmp_path)
-        freeze_at_work(daemon, places.inbox / "stuck.png")
+        processes.freeze_at_work(daemon.all_workers(), places.inbox / "stuck.png")
         daemon.interrupt()
         daemon.wait_for("service.stopping")
         daemon.interrupt()
@@ -121,7 +108,7 @@ def test_a_job_that_outlasts_stop_timeout_is_killed_and_stays_in_the_inbox(
     with Daemon("-c", config, cwd=tmp_path) as daemon:
         data = oracle.expect("stuck.png", images.slow_png())
         images.move_in(places.inbox / "stuck.png", data, outside=tmp_path)
-        freeze_at_work(daemon, places.inbox / "stuck.png")
+        processes.freeze_at_work(daemon.all_workers(), places.inbox / "stuck.png")
         began = time.monotonic()
         assert daemon.terminate() == 0
         assert time.monotonic() - began < 5

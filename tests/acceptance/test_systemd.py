@@ -234,15 +234,15 @@ def test_a_killed_daemon_is_started_again_and_nothing_is_lost(service: Service) 
     service.killed = True
     service.start()
     first = service.pid
-    service.drop(jpegs(16, noisy=True))
+    service.drop(jpegs(100, noisy=True))  # more than are published at a time
     service.wait_for("job.done")
     service.signal(signal.SIGKILL)
-    eventually(lambda: len(service.archived()) == 16, 40, 0.1)
+    eventually(lambda: len(service.archived()) == 100, 60, 0.1)
     assert service.show("NRestarts") == "1"
     assert service.pid not in {0, first}
-    assert service.outputs() == renditions(*jpegs(16))
+    assert service.outputs() == renditions(*jpegs(100))
     ends = {(line["path"], line["job"]) for line in logs.terminal(service.lines())}
-    assert Counter(path for path, _ in ends) == Counter(jpegs(16).keys())
+    assert Counter(path for path, _ in ends) == Counter(jpegs(100).keys())
 
 
 def test_a_frozen_loop_is_ended_by_the_watchdog_and_started_again(service: Service) -> None:

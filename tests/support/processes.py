@@ -2,7 +2,11 @@
 
 import contextlib
 import os
+import signal
+from collections.abc import Iterable
 from pathlib import Path
+
+from tests.support.waiting import eventually
 
 #: Every process that a test starts inherits this variable, also the orphans whose parent is gone.
 MARK = "PROCWATCH_TEST_MARK"
@@ -105,3 +109,16 @@ def open_files(pid: int) -> set[Path]:
             with contextlib.suppress(OSError):
                 found.add(link.readlink())
     return found
+
+
+def freeze_at_work(pids: Iterable[int], path: Path) -> int:
+    """Stop the one of these workers that has the file open where it is: its job has begun and never goes on."""
+    found: list[int] = []
+
+    def is_open() -> bool:
+        found[:] = [pid for pid in pids if path in open_files(pid)]
+        return bool(found)
+
+    eventually(is_open)
+    os.kill(found[0], signal.SIGSTOP)
+    return found[0]
