@@ -1,5 +1,6 @@
 """Stopping: running work is finished, the rest stays in the inbox, and no process is left."""
 
+import os
 import time
 from pathlib import Path
 
@@ -65,22 +66,27 @@ def test_closing_the_terminal_stops_as_ctrl_c_does(
     command: str, places: Places, oracle: Oracle, tmp_path: Path
 ) -> None:
     """The kernel sends SIGHUP to the whole foreground group: what runs is finished, and the rest stays in the inbox."""
-    config = places.write_config(pool="workers = 1")
-    images.write(places.inbox / "slow.png", oracle.expect("slow.png", images.slow_png()))
-    with Session(command, "-c", str(config), "--level", "debug", cwd=tmp_path) as session:
-        eventually(lambda: places.log_file.exists() and logs.select(places.log(), "job.started"), 20)
+    places.make()
+    slow = [f"slow{number}.png" for number in range(len(os.sched_getaffinity(0)))]  # a worker each
+    for number, name in enumerate(slow):
+        images.write(places.inbox / name, oracle.expect(name, images.slow_png(6000 + 64 * number)))
+    with Session(command, str(places.root), "--level", "debug", cwd=tmp_path) as session:
+        eventually(
+            lambda: places.log_file.exists() and len(logs.select(places.log(), "job.started")) == len(slow),
+            20,
+        )
         images.write(places.inbox / "late.jpg", oracle.expect("late.jpg", images.jpeg(1)))
         eventually(lambda: logs.select(places.log(), "job.queued", path="late.jpg"))
         session.hang_up()
         session.wait()
         lines = places.log()
         assert logs.select(lines, "service.stopping", reason="SIGHUP")
-        assert logs.select(lines, "job.done", path="slow.png")
+        assert {line["path"] for line in logs.select(lines, "job.done")} == set(slow)
         assert lines[-1]["event"] == "service.stopped"
         assert not logs.select(lines, "pool.worker_lost")
         eventually(lambda: not processes.in_session(session.process.pid), 5)
         assert session.wait() == (1 if command == "once" else 0), "for `once`, something is left undone"
-    oracle.check(archive=1, inbox=1)
+    oracle.check(archive=len(slow), inbox=1)
 
 
 def test_a_second_ctrl_c_stops_at_once(places: Places, oracle: Oracle, tmp_path: Path) -> None:
