@@ -398,9 +398,8 @@ class Dispatcher:
     def _reported(self, job: Job, running: Running) -> None:
         del self._running[job.id]
         report = running.result()
-        job.started_s = (
-            self._loop.clock() - report.run_s
-        )  # it may have waited behind another one at its worker
+        # Not when it was handed out: it may have waited behind another one at its worker.
+        job.started_s = self._loop.clock() - report.run_s
         if isinstance(report.result, Rendered):
             self._rendered.append(job.id)
         self._outcomes.reported(job, report)

@@ -74,18 +74,13 @@ class Place:
             most = 1
         return max(most - (len(self.turns) - 1), 0)
 
-    def revoke(self) -> bool:
-        """Take back what the worker has not begun; say whether there was anything."""
-        if self.worker is None:
-            return False
+    def revoke(self) -> None:
+        """Take back what the worker has not begun."""
         by_number = {turn.number: turn for turn in self.turns}
-        found = False
-        while (number := self.worker.take_back()) is not None:
+        while self.worker is not None and (number := self.worker.take_back()) is not None:
             turn = by_number.get(number)
             if turn is not None and not turn.revoked:
                 turn.revoke()
-                found = True
-        return found
 
     def view(self, now_s: float) -> SlotView:
         """Return what status and logs show."""

@@ -259,8 +259,9 @@ class ProcessWorkerPool:
         worker, slot.worker = slot.worker, None
         turns = [turn for turn in slot.turns if not turn.revoked]
         slot.turns.clear()
-        for turn in turns if worker is not None else []:
-            assert worker is not None
+        if worker is None:
+            return
+        for turn in turns:
             death = Death(kind="stopped", exit="SIGKILL", started=worker.has_begun(turn.number))
             turn.future.set_result(self._report(slot, worker, self._clock(), death=death))
 
