@@ -93,7 +93,7 @@ class Dispatcher:
         self._large.set_budget(memory)
 
     def stop(self) -> None:
-        """Take no new work and start none; what no worker has begun comes back."""
+        """Take no new work and start none; what lies ready behind another job comes back."""
         self._outcomes.stopping = True
         self._pool.revoke()
 

@@ -55,6 +55,11 @@ class Place:
     def is_idle(self) -> bool:
         return self.worker is not None and not self.turns and not self.leaving
 
+    @property
+    def has_begun(self) -> bool:
+        """Whether the worker is at work on one of its turns."""
+        return self.worker is not None and any(self.worker.has_begun(turn.number) for turn in self.turns)
+
     def ahead(self, now_s: float) -> int:
         """Return how many tasks are wanted behind those that it has; none while half of them are left."""
         room = self.room(now_s)

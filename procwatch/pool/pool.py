@@ -184,7 +184,8 @@ class ProcessWorkerPool:
 
     def revoke(self) -> None:
         for slot in self._slots:
-            slot.revoke()
+            if slot.has_begun:  # else the first of its turns would come back, too: a worker has it already
+                slot.revoke()
 
     def abandon(self, job: str) -> None:
         for slot in self._slots:

@@ -109,7 +109,7 @@ class WorkerPool(Protocol):
         """Kill what is overdue and notice idle deaths; return when to be called again (monotonic seconds)."""
 
     def revoke(self) -> None:
-        """Take back every job that no worker has begun: death kind "revoked"."""
+        """Take back every job that lies ready behind one that its worker has begun: death kind "revoked"."""
         ...
 
     def abandon(self, job: str) -> None:

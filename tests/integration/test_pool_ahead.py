@@ -1,5 +1,7 @@
 """What lies ready at a busy worker: done in its turn, taken back while it has not begun, blamed for nothing."""
 
+import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -60,6 +62,19 @@ def test_taken_back_is_never_done_and_what_is_at_work_goes_on(tmp_path: Path) ->
             bench.ready().report("well").result, Rendered
         )  # the worker is none the worse for it
         assert bench.ran() == ["slow-1", "well-3"]
+
+
+def test_what_an_idle_worker_was_given_is_not_taken_back(tmp_path: Path) -> None:
+    """A stop finishes what a worker has, also in the moment before it begins."""
+    with PoolBench(tmp_path, workers=1) as bench:
+        pid = bench.ready().report("well").worker_pid
+        os.kill(pid, signal.SIGSTOP)
+        running = bench.ready().submit("well")
+        bench.pool.revoke()
+        assert not running.done()
+        os.kill(pid, signal.SIGCONT)
+        bench.until(running.done)
+        assert _kind(running) == "done"
 
 
 def test_nothing_waits_behind_a_long_task(tmp_path: Path) -> None:
