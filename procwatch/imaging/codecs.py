@@ -27,9 +27,8 @@ _SUBSAMPLING = Param(
     default="4:2:0",
     choices=("4:4:4", "4:2:2", "4:2:0"),
 )
-_OPTIMIZE = Param(
-    name="optimize", kind="bool", meaning="Huffman tables of its own for each file", default=True
-)
+#: Without a default: encode.py decides by the size of the picture.
+_OPTIMIZE = Param(name="optimize", kind="bool", meaning="Huffman tables of its own for each file")
 _LOSSLESS = Param(name="lossless", kind="bool", meaning="keep every pixel as it is", default=False)
 
 #: name → codec. The defaults of methods and speeds were measured; encode.py says how.

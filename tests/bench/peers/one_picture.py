@@ -38,7 +38,7 @@ class Kernel:
         return statistics.median(self.images_per_s)
 
 
-def recipe(width: int, height: int, format_name: str = "jpeg", *, optimize: bool = True) -> Recipe:
+def recipe(width: int, height: int, format_name: str = "jpeg", *, optimize: bool = False) -> Recipe:
     step = Step(op="fit", params=(("width", width), ("height", height)))
     lossless = format_name == "png"
     output = Output(
@@ -57,7 +57,7 @@ def folder_in(parent: Path) -> Iterator[Path]:
         yield Path(folder)
 
 
-def _procwatch(picture: Path, folder: Path, *, optimize: bool = True) -> Path:
+def _procwatch(picture: Path, folder: Path, *, optimize: bool = False) -> Path:
     made = recipe(WIDTH, HEIGHT, optimize=optimize)
     staging = folder / "staging"
     shutil.rmtree(staging, ignore_errors=True)
@@ -107,7 +107,7 @@ def measure(
     warm_up([recipe(WIDTH, HEIGHT)])
     ways: dict[str, Callable[[Path, Path], Path]] = {
         "procwatch": _procwatch,
-        "procwatch, optimize = false": partial(_procwatch, optimize=False),
+        "procwatch, optimize = true": partial(_procwatch, optimize=True),
         "Pillow, naive": _pillow,
         **_programs(),
     }
