@@ -306,6 +306,7 @@ class Service:
             events=events,
             slots=settings.pool.workers,
             forgiven=last is None or last[1] or last[0] != boot,
+            lines_together=self._log_owner.gathered,
         )
         self._panel = Panel(
             state_dir=settings.state_dir,

@@ -8,6 +8,7 @@ finishing lane  recovery, publish, fail, dispose
 import sqlite3
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -69,6 +70,9 @@ class Collaborators:
     events: RuntimeEvents
     slots: int
     forgiven: bool
+    lines_together: Callable[
+        [], AbstractContextManager[None]
+    ]  # what is logged meanwhile is written at the end
 
 
 class InboxRuntime:
@@ -270,8 +274,9 @@ class InboxRuntime:
             self._loop.post(self._told, told, finished)
 
     def _told(self, calls: list[tuple[Callable[..., None], tuple[Any, ...]]], finished: bool) -> None:
-        for function, arguments in calls:
-            function(*arguments)
+        with self._shared.lines_together():
+            for function, arguments in calls:
+                function(*arguments)
         if finished:
             self._finished()
 

@@ -4,13 +4,14 @@ Rendering and writing happen under one lock, so lines of several threads never m
 caller. Not defended: a reader of a *blocking* stdout pipe that stops reading stops the writer too, as with any program.
 """
 
+import contextlib
 import os
 import sys
 import threading
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final, Literal, TextIO
 
 import structlog
@@ -75,6 +76,21 @@ class Log:
                     self._write(*self._waiting.popleft())
             finally:
                 self._busy = False
+
+    @contextlib.contextmanager
+    def gathered(self) -> Iterator[None]:
+        """Write what is logged in the block at its end: one call of the kernel for many lines, not one for each."""
+        self._gather(True)
+        try:
+            yield
+        finally:
+            self._gather(False)
+            self.flush()
+
+    def _gather(self, gathers: bool) -> None:
+        with self._lock:
+            for sink, _ in self._targets:
+                sink.gathers = gathers
 
     def flush(self) -> None:
         """Try again to write what a full disk or a slow reader held up; cheap when there is nothing."""

@@ -11,6 +11,8 @@ from typing import Final, Protocol, TextIO
 #: Lines that could not be written (full disk, slow reader) are kept up to here and written later. A job line is about
 #: 500 bytes, so this is some 2,000 files of grace; more would only hide a disk that stays full.
 KEPT_BYTES: Final = 1024**2
+#: Lines that wait for each other are written in blocks of this size: what a pipe takes at once.
+_BLOCK_BYTES: Final = 64 * 1024
 #: How often a write looks whether the log file was renamed away or deleted.
 ROTATION_CHECK_S: Final = 1.0
 #: A reader of a non-blocking pipe gets this long once; the loop must not stand still for its sake.
@@ -20,9 +22,10 @@ _READER_GONE: Final = frozenset({errno.EPIPE, errno.EIO, errno.EBADF, errno.ECON
 
 
 class Sink(Protocol):
-    """What the log writes to. `dropped` counts lines that are lost for ever."""
+    """What the log writes to. `dropped` counts lines that are lost for ever; while `gathers` lines wait for flush()."""
 
     dropped: int
+    gathers: bool
 
     def write(self, line: str, /) -> None: ...
     def flush(self) -> None: ...
@@ -35,6 +38,7 @@ class DescriptorSink:
 
     def __init__(self, fd: int, *, encoding: str = "ascii") -> None:
         self.dropped = 0
+        self.gathers = False
         self._fd: int | None = os.dup(fd)
         self._encoding = encoding
         self._kept: deque[bytes] = deque()
@@ -44,18 +48,21 @@ class DescriptorSink:
     def write(self, line: str) -> None:
         data = line.encode(self._encoding, "backslashreplace") + b"\n"
         if self._kept_bytes + len(data) > KEPT_BYTES:
+            self.flush()
+        if self._kept_bytes + len(data) > KEPT_BYTES:
             self.dropped += 1
         else:
             self._kept.append(data)
             self._kept_bytes += len(data)
-        self.flush()
+        if not self.gathers:
+            self.flush()
 
     def flush(self) -> None:
         """Write what is kept, as far as it goes now."""
         patience = len(self._kept) <= 1
         while self._kept:
             try:
-                self._write_first()
+                self._write_block()
             except BlockingIOError:
                 if not patience or not self._ready_soon():
                     return
@@ -65,15 +72,25 @@ class DescriptorSink:
                     self._forget()
                 return
 
-    def _write_first(self) -> None:
+    def _write_block(self) -> None:
         if self._fd is None:
             raise OSError(errno.EBADF, "the log is closed")
-        first = self._kept[0]
-        self._sent += os.write(self._fd, first[self._sent :] if self._sent else first)
-        if self._sent >= len(first):
-            self._kept.popleft()
+        self._sent += os.write(self._fd, self._block())
+        while self._kept and self._sent >= len(self._kept[0]):
+            first = self._kept.popleft()
             self._kept_bytes -= len(first)
-            self._sent = 0
+            self._sent -= len(first)
+
+    def _block(self) -> bytes:
+        """Return the next bytes to write: the lines that wait, and no more than a block of them."""
+        if len(self._kept) == 1 and not self._sent:
+            return self._kept[0]
+        block = bytearray()
+        for line in self._kept:
+            block += line
+            if len(block) >= _BLOCK_BYTES:
+                break
+        return bytes(block[self._sent :])
 
     def _ready_soon(self) -> bool:
         poller = select.poll()
@@ -107,6 +124,7 @@ class FileSink(DescriptorSink):
 
     def __init__(self, path: str, *, monotonic: Callable[[], float] = time.monotonic) -> None:
         self.dropped = 0
+        self.gathers = False
         self._path = path
         self._encoding = "ascii"
         self._kept = deque()
@@ -161,6 +179,7 @@ class StreamSink:
 
     def __init__(self, stream: TextIO) -> None:
         self.dropped = 0
+        self.gathers = False  # and does not: whoever writes so little need not
         self._stream = stream
 
     def write(self, line: str) -> None:

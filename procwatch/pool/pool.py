@@ -19,13 +19,14 @@ from functools import partial
 from typing import Any, Protocol
 
 from procwatch.model import RenderFailed, RenderResult, RenderTask
+from procwatch.pool.answers import BadAnswerError
 from procwatch.pool.breaker import Breaker
 from procwatch.pool.places import PATIENCE_S, Place, Turn
 from procwatch.pool.ports import Death, Post, Report, Running, SlotView, WorkerEntry
-from procwatch.pool.results import BadAnswerError, read_result
+from procwatch.pool.results import read_result
 from procwatch.pool.slot import DEATH_S, Worker, ask_canary, prepare_forkserver, start_worker
 
-#: How often idle workers are asked whether they live; a death between two jobs is found at the latest then.
+#: How often the pool looks when nothing happens; a death between two jobs is found at the latest then.
 _IDLE_CHECK_S = 1.0
 #: A worker that died is replaced at once (50 ms); only one that could not even start waits, each time longer.
 _RESTART_DELAY_S = 0.5
@@ -175,7 +176,7 @@ class ProcessWorkerPool:
                     due.append(slot.restart_at_s)
             elif slot.worker is not None and slot.turns:
                 due.append(self._watch(slot, slot.worker, now_s))
-            elif slot.worker is not None and slot.worker.is_dead():
+            elif slot.worker is not None and slot.worker.died_idle(now_s):
                 self._replace_lost(slot, slot.worker)
         self._send_canary_if_wanted(now_s)
         if self._breaker.is_open and not self._breaker.is_testing:

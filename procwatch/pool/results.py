@@ -1,25 +1,17 @@
-"""What a worker answers, read as if an enemy had written it: bytes first, checked by whoever asked.
+"""What a worker answers, read as if an enemy had written it: JSON, by what was asked for, field by field.
 
-A ProcessPoolExecutor unpickles every answer in the daemon, and unpickling calls whatever the bytes name; even without
-that, C code recurses and allocates as they say. The executor asks its context for the queue of results, so this room
-gives it one that takes a number and some bytes and leaves them closed. The asker reads the JSON in them by what it
-asked for, field by field. What does not fit is a dead worker.
+What does not fit is a dead worker.
 """
 
 import json
-import os
 import re
 from collections.abc import Mapping
-from multiprocessing.connection import Connection, Pipe
-from types import SimpleNamespace
 from typing import Any, Final
 
-from procwatch.answering import NUMBER_BYTES, Sender
 from procwatch.errors import ERROR_CODES
 from procwatch.model import Rendered, RenderFailed, RenderResult, Staged
+from procwatch.pool.answers import BadAnswerError
 
-#: An answer has some hundred bytes, about 130 for each output.
-MAX_ANSWER_BYTES: Final = 256 * 1024
 _MAX_TEXT: Final = 1000
 _MAX_NUMBER: Final = 2**63 - 1  # of SQLite
 #: What a worker may say of a job without costing it anything: see model.RenderFailed.
@@ -29,55 +21,6 @@ _STAGED_FILE: Final = re.compile(r"[0-9a-z]{1,32}\.[0-9]{1,9}\.[0-9]{1,4}\.[a-z0
 _EXT: Final = re.compile(r"[a-z0-9]{1,8}")
 _BYTES: Final = re.compile(r"[0-9]{1,18}")  # the reason of "deferred" is a number of bytes
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
-
-
-class BadAnswerError(Exception):
-    """A worker's answer is not of the shape that a worker of ours sends."""
-
-
-class CheckedQueue:
-    """The queue of results of one executor; the worker gets an answering.Sender in its place."""
-
-    def __init__(self) -> None:
-        reader, self._writer = Pipe(duplex=False)
-        # The name that the executor's manager thread knows; see systemd/SECURITY.md.
-        self._reader = CheckedConnection(os.dup(reader.fileno()), writable=False)
-        reader.close()
-
-    def expect(self) -> None:
-        """One more answer may come. Called before its question is asked."""
-        self._reader.expected += 1
-
-    def close_writer(self) -> None:
-        """The worker has its end: with ours closed, its death ends a message that it left half written."""
-        self._writer.close()
-
-    def close(self) -> None:
-        self._reader.close()
-        self._writer.close()
-
-    def __reduce__(self) -> Any:
-        return Sender, (self._writer,)
-
-
-class CheckedConnection(Connection):
-    """The daemon's end of that queue: recv() is what the executor's manager thread calls."""
-
-    expected = 0  # answers
-    _received = 0
-
-    def recv(self) -> Any:
-        """Return the executor's result item, with an answer that is still to be read. Raises BadAnswerError, OSError.
-
-        A message that nobody asked for is refused, as are the two by which a worker takes leave: ours never do, and
-        a false one ends the executor's manager thread, so that no death would ever be noticed again.
-        """
-        data = self.recv_bytes(MAX_ANSWER_BYTES)
-        number = int.from_bytes(data[:NUMBER_BYTES], "big")
-        if len(data) < NUMBER_BYTES or number != self._received or number >= self.expected:
-            raise BadAnswerError("a message that nobody asked for")
-        self._received += 1
-        return SimpleNamespace(work_id=number, exception=None, result=data[NUMBER_BYTES:], exit_pid=None)
 
 
 def read_text(data: bytes) -> str:

@@ -24,11 +24,12 @@ from typing import Any, Final, Protocol, cast
 
 from procwatch.claim import PRESSURE, STARTED, Claim
 from procwatch.model import RenderTask
+from procwatch.pool.answers import CheckedQueue
 from procwatch.pool.exits import UNREAD, exit_text, is_over, parent_of
 from procwatch.pool.handover import HandoverExecutor
 from procwatch.pool.locks import OwnLock, Unbounded
 from procwatch.pool.ports import WorkerEntry
-from procwatch.pool.results import CheckedQueue, read_hello, read_text
+from procwatch.pool.results import read_hello, read_text
 from procwatch.turns import Turns
 
 #: A cold start of the forkserver with Pillow preloaded took 0.2 s; a machine that swaps may need far longer.
@@ -39,6 +40,8 @@ _GIVE_UP_CHECK_S: Final = 0.1
 #: system that does not answer dies when it answers (man 5 proc, state D): nobody waits longer than this for it.
 DEATH_S: Final = 3.0
 _FORKSERVER_GRACE_MS: Final = 200
+#: How often the kernel is asked whether an idle worker lives: at every turn it was 6 % of the loop's time.
+_LOOK_S: Final = 1.0
 #: Real slots count from 1.
 CANARY_SLOT: Final = 0
 #: How much the newest job counts in a worker's mean time for one.
@@ -124,6 +127,7 @@ class Worker:
     is_being_buried: bool = False  # it is gone, or as good as; a thread finds out how
     is_given_up: bool = False  # killed, but not dead: what it waits for does not answer
     is_orphan: bool = False  # lost because the forkserver died, whatever this worker was doing
+    _look_at_s: float = 0.0
     _closed: bool = field(default=False)
 
     def submit(self, entry: WorkerEntry, task: RenderTask) -> tuple[int, "Future[bytes]"]:
@@ -164,8 +168,13 @@ class Worker:
         """How much of its grant the newest task was expected to need; 0 where that is not known."""
         return self._claim[PRESSURE]
 
-    def is_dead(self) -> bool:
-        """Whether the process has ended."""
+    def died_idle(self, now_s: float) -> bool:
+        """Whether the process has ended; asks the kernel once in a while, and knows at once that its pipe has."""
+        if self._context.answers.is_over:
+            return True
+        if now_s < self._look_at_s:
+            return False
+        self._look_at_s = now_s + _LOOK_S
         return is_over(self.pidfd)
 
     def kill(self, reason: str) -> None:

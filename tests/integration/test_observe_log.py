@@ -239,6 +239,54 @@ def test_a_slow_reader_of_a_non_blocking_pipe_gets_every_line_later() -> None:
     os.close(reader)
 
 
+def test_lines_that_are_gathered_are_written_at_once_at_the_end(
+    log_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = open_log(file=str(log_file), quiet=True, foreign=False)
+    calls: list[int] = []
+    real_write = os.write
+
+    def write(fd: int, data: bytes) -> int:
+        calls.append(fd)
+        return real_write(fd, data)
+
+    monkeypatch.setattr(os, "write", write)
+    with log.gathered():
+        for number in range(100):
+            log.logger.info("job.done", number=number)
+        assert not lines(log_file)
+    assert [json.loads(line)["number"] for line in lines(log_file)] == list(range(100))
+    assert len(calls) == 1
+    log.logger.info("job.done", number=100)
+    assert len(lines(log_file)) == 101
+    log.close()
+
+
+def test_more_than_is_kept_is_written_before_the_end_and_nothing_is_lost(log_file: Path) -> None:
+    log = open_log(file=str(log_file), quiet=True, foreign=False)
+    count = 2 * KEPT_BYTES // 10_000
+    with log.gathered():
+        for number in range(count):
+            log.logger.info("job.done", number=number, reason="x" * 10_000)
+    assert [json.loads(line)["number"] for line in lines(log_file)] == list(range(count))
+    assert log.dropped == 0
+    log.close()
+
+
+def test_what_was_gathered_is_written_also_when_the_block_raises(log_file: Path) -> None:
+    log = open_log(file=str(log_file), quiet=True, foreign=False)
+
+    def body() -> None:
+        with log.gathered():
+            log.logger.info("job.done", number=1)
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        body()
+    assert len(lines(log_file)) == 1
+    log.close()
+
+
 def test_closing_stdout_elsewhere_cannot_send_lines_into_another_file(tmp_path: Path) -> None:
     target = tmp_path / "stdout"
     fd = os.open(target, os.O_WRONLY | os.O_CREAT)

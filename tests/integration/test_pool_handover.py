@@ -1,10 +1,13 @@
 """An executor that hands a call straight to its worker is an executor all the same."""
 
 import os
+import select
 import signal
 import sys
+import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import process as stock
 from concurrent.futures.process import BrokenProcessPool
 
 import pytest
@@ -84,6 +87,43 @@ def test_a_death_ends_all_calls_and_later_ones(executor: tuple[HandoverExecutor,
     eventually(lambda: made._broken)
     with pytest.raises(BrokenProcessPool):
         context.ask(made, abs, -1)
+
+
+def test_whoever_asks_a_dead_worker_hears_of_it_even_while_the_executor_is_shut_down(
+    executor: tuple[HandoverExecutor, SlotContext], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, context = executor
+    if not made._direct:
+        pytest.skip("this CPython's executor reads the answers by itself")
+    may_go_on, manager = threading.Event(), stock._ExecutorManagerThread
+    broken = manager.terminate_broken
+    monkeypatch.setattr(manager, "terminate_broken", lambda *a: may_go_on.wait(30) and broken(*a))
+    pid = _first(made, context)
+    future = context.ask(made, time.sleep, 60)
+    os.kill(pid, signal.SIGKILL)
+    assert isinstance(future.exception(30), BrokenProcessPool)
+    made.shutdown(wait=False)
+    with pytest.raises(BrokenProcessPool):
+        context.ask(made, abs, -1)
+    may_go_on.set()
+
+
+def test_what_a_worker_answered_before_it_died_counts(executor: tuple[HandoverExecutor, SlotContext]) -> None:
+    made, context = executor
+    if not made._direct:
+        pytest.skip("this CPython's executor reads the answers by itself")
+    pid = _first(made, context)
+    may_go_on = threading.Event()
+    answers = context.answers._answers.fileno()
+    first = context.ask(made, abs, -1)
+    first.add_done_callback(lambda _: may_go_on.wait(30))
+    second, third = context.ask(made, abs, -2), context.ask(made, time.sleep, 60)
+    eventually(lambda: first.done() and select.select([answers], [], [], 0)[0])
+    os.kill(pid, signal.SIGKILL)
+    eventually(lambda: made._broken)
+    may_go_on.set()
+    assert int(second.result(30)) == 2
+    assert isinstance(third.exception(30), BrokenProcessPool)
 
 
 def test_another_cpython_gets_the_executors_own_way(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,8 +11,9 @@ import pytest
 
 from procwatch.claim import Claim
 from procwatch.model import Rendered, RenderFailed, Staged
-from procwatch.pool import results
-from procwatch.pool.results import BadAnswerError, read_hello, read_result, read_text
+from procwatch.pool import answers
+from procwatch.pool.answers import BadAnswerError
+from procwatch.pool.results import read_hello, read_result, read_text
 from tests.support import liars
 from tests.support.bad_workers import worker_entry
 from tests.support.liars import sent
@@ -190,4 +191,4 @@ def test_a_claim_cannot_be_cut_and_is_nobody_elses() -> None:
 
 
 def test_an_answer_has_a_size() -> None:
-    assert results.MAX_ANSWER_BYTES < 2**24
+    assert answers.MAX_ANSWER_BYTES < 2**24
