@@ -1,5 +1,6 @@
 """Opening: from bytes of unknown origin to a header that passed every limit, then to pixels."""
 
+import functools
 import importlib
 import os
 import struct
@@ -7,6 +8,7 @@ from dataclasses import dataclass
 from typing import BinaryIO, Final
 
 from PIL import Image
+from PIL.JpegImagePlugin import JpegImageFile
 
 from procwatch.errors import ImageError
 from procwatch.imaging import sniff
@@ -14,7 +16,7 @@ from procwatch.imaging.failures import guarded
 from procwatch.imaging.geometry import Size
 from procwatch.imaging.memory import codec_has_headroom
 from procwatch.imaging.metadata import orientation_of, upright_size
-from procwatch.imaging.scans import MAX_SCANS, jpeg_scans
+from procwatch.imaging.scans import MAX_SCANS, has_more_scans
 from procwatch.model import Limits
 from procwatch.units import format_size
 
@@ -30,6 +32,10 @@ _PLUGINS: Final = {
 }
 
 
+#: How much of a JPEG Pillow hands to libjpeg at once, instead of 64 KiB: saves 0.1 to 0.15 ms of 8 to 14 for 800 KB.
+_JPEG_BLOCK_BYTES: Final = 4 * 1024**2
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Header:
     """An opened picture, not yet decoded. `size` is upright."""
@@ -42,6 +48,7 @@ class Header:
     profile: bytes | None
 
 
+@functools.lru_cache(maxsize=8)
 def load_plugins(formats: tuple[str, ...]) -> None:
     """Import what reads these formats. HEIF stays unknown where its extra is not installed."""
     Image.preinit()
@@ -90,7 +97,7 @@ def open_header(source: BinaryIO, formats: tuple[str, ...], limits: Limits) -> H
 
 def _check_scans(image: Image.Image, source: BinaryIO) -> None:
     """Refuse a JPEG that would be decoded thousands of times over: 187 KB took 25 s."""
-    if image.info.get("progressive") and jpeg_scans(source, MAX_SCANS + 1) > MAX_SCANS:
+    if image.info.get("progressive") and has_more_scans(source, MAX_SCANS):
         raise ImageError(
             "unsupported-format", f"a JPEG with more than {MAX_SCANS} scans, which no program writes"
         )
@@ -101,6 +108,8 @@ def load_pixels(
 ) -> float:
     """Decode, JPEG by `draft` smaller. Return how many decoded pixels there are for one of the header's."""
     image = header.image
+    if isinstance(image, JpegImageFile):
+        image.decodermaxblock = _JPEG_BLOCK_BYTES
     scale = 1
     with guarded(source, b"", formats, limits):
         if draft > 1:

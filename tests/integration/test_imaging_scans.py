@@ -9,7 +9,7 @@ from PIL import Image
 
 from procwatch.errors import ImageError
 from procwatch.imaging.recipe import BUILTIN_RECIPES
-from procwatch.imaging.scans import MAX_SCANS, jpeg_scans
+from procwatch.imaging.scans import _BLOCK_BYTES, MAX_SCANS, has_more_scans, jpeg_scans
 from procwatch.testing import make_image
 from tests.support.pictures import render_bytes
 
@@ -45,6 +45,24 @@ def test_what_looks_like_a_scan_elsewhere_does_not_count() -> None:
     exif[0x010E] = "x"
     assert scans(make_image(64, 48, progressive=True, exif=exif.tobytes() + PROGRESSIVE)) == 10
     assert scans(PROGRESSIVE + noise) == 10
+
+
+def test_what_looks_like_scans_makes_nobody_refuse() -> None:
+    commented = make_image(64, 48, progressive=True, comment=b"\xff\xda\x00\x08" * 1000)
+    assert not has_more_scans(io.BytesIO(commented), 10)
+    assert has_more_scans(io.BytesIO(commented), 9)
+
+
+@pytest.mark.parametrize("edge", range(3))
+def test_a_scan_that_begins_at_the_edge_of_a_block_counts(edge: int) -> None:
+    first = PROGRESSIVE.index(b"\xff\xda")
+    padding = _BLOCK_BYTES - first - edge
+    # Fill bytes may stand before any marker: T.81, B.1.1.2.
+    padded = io.BytesIO(PROGRESSIVE[:first] + b"\xff" * padding + PROGRESSIVE[first:])
+    padded.seek(5)
+    assert has_more_scans(padded, 9)
+    assert not has_more_scans(padded, 10)
+    assert padded.tell() == 5
 
 
 @pytest.mark.parametrize("cut", [0, 1, 2, 3, 20, 200, 500, -1])
