@@ -31,7 +31,7 @@ class Sender:
 def encode(answer: Any) -> bytes:
     """Return the document of a text, of (pid, notes), or of (result, bytes in use); nothing for anything else."""
     try:
-        return json.dumps(answer, default=_plain, separators=(",", ":")).encode("ascii")
+        return _ENCODER.encode(answer).encode("ascii")
     except (TypeError, ValueError, KeyError):
         return b""
 
@@ -39,3 +39,6 @@ def encode(answer: Any) -> bytes:
 def _plain(value: Any) -> dict[str, Any]:
     fields = {name: getattr(value, name) for name in _FIELDS[type(value)]}
     return {type(value).__name__: fields}
+
+
+_ENCODER: Final = json.JSONEncoder(default=_plain, separators=(",", ":"))

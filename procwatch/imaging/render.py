@@ -231,13 +231,15 @@ def _stage(
 
 def _write(path: str, data: bytes, mode: int) -> int:
     """Write a new file and return its inode. The daemon fsyncs it before it publishes it."""
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    with open(os.open(path, flags, mode), "wb", buffering=0) as file:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
+    try:
         rest = memoryview(data)
         while rest:
-            rest = rest[file.write(rest) :]
-        begin_writeback(file.fileno())
-        return os.fstat(file.fileno()).st_ino
+            rest = rest[os.write(descriptor, rest) :]
+        begin_writeback(descriptor)
+        return os.fstat(descriptor).st_ino
+    finally:
+        os.close(descriptor)
 
 
 @functools.lru_cache(maxsize=3)

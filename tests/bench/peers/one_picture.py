@@ -59,12 +59,11 @@ def folder_in(parent: Path) -> Iterator[Path]:
 
 def _procwatch(picture: Path, folder: Path, *, optimize: bool = False) -> Path:
     made = recipe(WIDTH, HEIGHT, optimize=optimize)
-    staging = folder / "staging"
-    shutil.rmtree(staging, ignore_errors=True)
-    staging.mkdir()
+    output = folder / "0.jpg"
+    output.unlink(missing_ok=True)
     with picture.open("rb") as source:
-        render(source, made, Limits(), str(staging))
-    return staging / "0.jpg"
+        render(source, made, Limits(), str(folder))
+    return output
 
 
 def _pillow(picture: Path, folder: Path) -> Path:
