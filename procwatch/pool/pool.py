@@ -40,7 +40,7 @@ _OUTDATED = -1  # a generation older than all
 #: While a worker has so many tasks left, its answers wait for each other, so long at the most: a turn of the loop for
 #: each was a third of what the loop took.
 _ENOUGH = 2
-_GATHER_S = 0.05
+_GATHER_S = 0.2
 _NONE = -1  # the number of a call that never came to be
 #: Threads that start or end a worker give up within seconds; one that does not is left behind, as a daemon.
 _STOP_S = 15.0
