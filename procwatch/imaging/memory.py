@@ -20,6 +20,10 @@ _CODEC_BYTES_PER_PIXEL: Final = 8
 KEPT_BYTES: Final = 96 * 1024**2
 #: Larger pictures get mappings of their own as before: they are rare, and a heap can fragment.
 _HEAP_BYTES: Final = 400 * 1024**2
+#: So much of it in huge pages, which saves 3 % of the time of whatever a worker does: MEASURE.
+_HUGE_BYTES: Final = KEPT_BYTES - 8 * 1024**2
+_HUGE_PAGE_BYTES: Final = 2 * 1024**2
+_MADV_HUGEPAGE: Final = 14  # <sys/mman.h>
 _TRIM_THRESHOLD, _MMAP_MAX, _DEFAULT_MMAPS = -1, -4, 65_536  # <malloc.h>, mallopt(3)
 
 
@@ -28,6 +32,23 @@ def prepare() -> None:
     _statm(os.getpid())
     if (libc := _glibc()) is not None:
         libc.mallopt(_TRIM_THRESHOLD, KEPT_BYTES)
+
+
+def prefer_huge_pages() -> None:
+    """Have the kernel back the heap that is kept by pages of 2 MiB as it comes into use; in a worker, before its first job.
+
+    Linux does so by itself only where transparent_hugepage/enabled is "always"; most distributions say "madvise".
+    """
+    libc = _glibc()
+    if libc is None:
+        return
+    libc.mallopt(_MMAP_MAX, 0)  # from the heap, not from a mapping of its own
+    block = libc.malloc(_HUGE_BYTES)
+    if block is None:
+        return
+    first = -block % _HUGE_PAGE_BYTES
+    libc.madvise(block + first, _HUGE_BYTES - first, _MADV_HUGEPAGE)
+    libc.free(block)  # less than what is kept: it stays the heap's
 
 
 def reuse_heap(needed_bytes: int) -> None:
@@ -47,7 +68,12 @@ def reuse_heap(needed_bytes: int) -> None:
 def _glibc() -> Any:
     """Return the C library if it is glibc; others (musl) have no such knobs."""
     libc = ctypes.CDLL(None)
-    return libc if hasattr(libc, "mallopt") and hasattr(libc, "malloc_trim") else None
+    if not all(hasattr(libc, name) for name in ("mallopt", "malloc_trim", "madvise")):
+        return None
+    libc.malloc.restype, libc.malloc.argtypes = ctypes.c_void_p, (ctypes.c_size_t,)
+    libc.madvise.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
+    libc.free.argtypes = (ctypes.c_void_p,)
+    return libc
 
 
 def has_headroom(needed_bytes: int) -> bool:

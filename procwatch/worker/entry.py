@@ -56,10 +56,12 @@ def start(  # noqa: PLR0917 (an executor's initargs are positional)
         limits.make_files_as_asked()
         set_thread_name("procwatch-work")
         _statm()
+        from procwatch.imaging.memory import prefer_huge_pages
         from procwatch.imaging.render import warm_up
 
         _notes.update(warm_up(recipes))
         _memory = limits.MemoryLimit(bounds) if bounds is not None else None
+        prefer_huge_pages()
         _notes.update(sandbox.lock_up(plan, slot))  # last: nothing can be opened any more
     except BaseException as error:  # noqa: BLE001 (see the docstring)
         _notes["error"] = f"{type(error).__name__}: {error}"

@@ -20,7 +20,7 @@ from pathlib import Path
 from procwatch.imaging.recipe import Recipe
 from procwatch.imaging.render import render, warm_up
 from procwatch.model import Limits
-from tests.bench.peers.backlog import Result, one_run
+from tests.bench.peers.backlog import WARM_UP_FILES, Result, one_run
 from tests.bench.peers.engines import ENGINES, REPOSITORY, Box, config
 
 
@@ -89,7 +89,7 @@ def _loop(recipe_name: str, photos: list[Path], scratch: Path) -> None:
     warm_up([recipe])
     # Each copy of a photo as bytes of its own, as the daemon's are files of their own: no cache of a CPU knows them.
     sources = [photo.read_bytes() for photo in photos]
-    _render_all(recipe, sources[:1], scratch)
+    _render_all(recipe, sources[:WARM_UP_FILES], scratch)
     print("ready", flush=True)
     sys.stdin.read()
     began_s, began_cpu_s = time.monotonic(), time.process_time()
