@@ -20,7 +20,8 @@ _CODEC_BYTES_PER_PIXEL: Final = 8
 KEPT_BYTES: Final = 96 * 1024**2
 #: Larger pictures get mappings of their own as before: they are rare, and a heap can fragment.
 _HEAP_BYTES: Final = 400 * 1024**2
-#: So much of it in huge pages, which saves 3 % of the time of whatever a worker does: MEASURE.
+#: So much of it in huge pages, which spares looking up addresses: 900 photos to 320 px took 36.9 ms of user time each
+#: instead of 38.0, with a second output 72.4 to 75.2 instead of 74.6 to 74.8; the kernel clears such a page only once.
 _HUGE_BYTES: Final = KEPT_BYTES - 8 * 1024**2
 _HUGE_PAGE_BYTES: Final = 2 * 1024**2
 _MADV_HUGEPAGE: Final = 14  # <sys/mman.h>

@@ -4,7 +4,7 @@ ProcessPoolExecutor.submit() wakes the executor's manager thread, which wakes th
 two switches between threads of the daemon, each with a turn of the GIL, before the worker hears of its next job. Of a
 slot's executor the only worker is known to be listening, so submit() can write into its pipe at once, and one thread
 can do nothing but read what it answers (pool.answers). Measured on pictures of one pixel: 0.29 ms of the daemon's CPU
-a file for the executors before, MEASURE ms after.
+a file for the executors before, 0.07 ms after.
 
 Everything else stays the executor's: the process, its death, the broken pool, shutting down. What is used of its inside
 is in `_fits`; where it does not look like that (another CPython), submit() and the reading are the executor's own.
