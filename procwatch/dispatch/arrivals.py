@@ -101,7 +101,7 @@ class Arrivals:
         """
         if self._closed or self._names.ignored_by(path) is not None:
             return None
-        look = take_look(self._spec.path, path, peek=True, ask_writers=True)
+        look = self._take_look(path)
         is_new = look.kind == "file" and self._reader.known(self._spec.name, path) is None
         return look if is_new else None
 
@@ -139,13 +139,16 @@ class Arrivals:
         """Lane: look at each path and ask the ledger what it knows of it."""
         looked: list[_Looked] = []
         for path, cause in batch:
-            look = take_look(self._spec.path, path, peek=True, ask_writers=True)
+            look = self._take_look(path)
             if look.kind == "missing" and not self._is_there():
                 # The whole inbox is away, and its files may come back with it.
                 look = Look(kind="error", errno=errno.ESTALE)
             known = self._reader.known(self._spec.name, path)
             looked.append((path, cause, look, self._same_content(known, look)))
         self._loop.post(self._looked, looked)
+
+    def _take_look(self, path: str) -> Look:
+        return take_look(self._spec.path, path, peek=True, ask_writers=True)
 
     def _same_content(self, known: Known | None, look: Look) -> Known | None:
         """Return `known` with the file's present identity when only its mtime differs (kept originals)."""

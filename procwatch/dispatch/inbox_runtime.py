@@ -70,9 +70,8 @@ class Collaborators:
     events: RuntimeEvents
     slots: int
     forgiven: bool
-    lines_together: Callable[
-        [], AbstractContextManager[None]
-    ]  # what is logged meanwhile is written at the end
+    #: What is logged meanwhile is written at the end.
+    lines_together: Callable[[], AbstractContextManager[None]]
 
 
 class InboxRuntime:

@@ -38,7 +38,7 @@ def prepare() -> None:
 def prefer_huge_pages() -> None:
     """Have the kernel back the heap that is kept by pages of 2 MiB as it comes into use; in a worker, before its first job.
 
-    Linux does so by itself only where transparent_hugepage/enabled is "always"; most distributions say "madvise".
+    Linux does so by itself only where transparent_hugepage/enabled is "always".
     """
     libc = _glibc()
     if libc is None:

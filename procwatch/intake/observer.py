@@ -131,9 +131,8 @@ class InboxObserver:
         instance.start()
         self._inotify = instance
         observer = BaseObserver(ArrivalEmitter, inotify_fd=instance, deliver=self._safely)
-        observer.schedule(
-            _Handler(self._safely), self._real_root, recursive=self._recursive, event_filter=_EVENTS
-        )
+        nobody = FileSystemEventHandler()  # the emitter delivers by itself
+        observer.schedule(nobody, self._real_root, recursive=self._recursive, event_filter=_EVENTS)
         return observer
 
     def _polling_observer(self) -> BaseObserver:

@@ -36,9 +36,10 @@ class Sink(Protocol):
 class DescriptorSink:
     """Writes to a duplicate of `fd`, so that nobody else's close() can make the number mean another file."""
 
+    gathers = False
+
     def __init__(self, fd: int, *, encoding: str = "ascii") -> None:
         self.dropped = 0
-        self.gathers = False
         self._fd: int | None = os.dup(fd)
         self._encoding = encoding
         self._kept: deque[bytes] = deque()
@@ -124,7 +125,6 @@ class FileSink(DescriptorSink):
 
     def __init__(self, path: str, *, monotonic: Callable[[], float] = time.monotonic) -> None:
         self.dropped = 0
-        self.gathers = False
         self._path = path
         self._encoding = "ascii"
         self._kept = deque()
@@ -177,9 +177,10 @@ class FileSink(DescriptorSink):
 class StreamSink:
     """Writes to a text stream without a descriptor of its own (a progress bar's console, a test's StringIO)."""
 
+    gathers = False  # whatever is asked of it: each line is written at once
+
     def __init__(self, stream: TextIO) -> None:
         self.dropped = 0
-        self.gathers = False  # and does not: whoever writes so little need not
         self._stream = stream
 
     def write(self, line: str) -> None:

@@ -146,7 +146,7 @@ class Listener:
         """The worker is dead, or never was: leave nothing behind."""
         if self._thread.ident is None:
             self._end()
-        elif self._thread is not threading.current_thread():
+        else:
             self._thread.join()
 
     def _listen(self) -> None:

@@ -24,10 +24,8 @@ from procwatch.pool.breaker import Breaker
 from procwatch.pool.places import PATIENCE_S, Place, Turn
 from procwatch.pool.ports import Death, Post, Report, Running, SlotView, WorkerEntry
 from procwatch.pool.results import read_result
-from procwatch.pool.slot import DEATH_S, Worker, ask_canary, prepare_forkserver, start_worker
+from procwatch.pool.slot import DEATH_S, IDLE_CHECK_S, Worker, ask_canary, prepare_forkserver, start_worker
 
-#: How often the pool looks when nothing happens; a death between two jobs is found at the latest then.
-_IDLE_CHECK_S = 1.0
 #: A worker that died is replaced at once (50 ms); only one that could not even start waits, each time longer.
 _RESTART_DELAY_S = 0.5
 _RESTART_DELAY_MAX_S = 30.0
@@ -167,7 +165,7 @@ class ProcessWorkerPool:
             self._finished(slot, worker, *worker.answers.popleft())
 
     def tick(self, now_s: float) -> float | None:
-        due = [now_s + _IDLE_CHECK_S] if any(slot.is_idle for slot in self._slots) else []
+        due = [now_s + IDLE_CHECK_S] if any(slot.is_idle for slot in self._slots) else []
         for slot in list(self._slots):
             if slot.restart_at_s is not None:
                 if now_s >= slot.restart_at_s:
@@ -271,7 +269,7 @@ class ProcessWorkerPool:
         """Look after a busy worker; return when to look again."""
         self._collect(slot, worker)
         if slot.worker is not worker or not slot.turns:
-            return now_s + _IDLE_CHECK_S
+            return now_s + IDLE_CHECK_S
         again_s = self._watch_deadline(slot, worker, now_s)
         return min(again_s, now_s + _GATHER_S) if len(slot.turns) > _ENOUGH else again_s
 
@@ -282,7 +280,7 @@ class ProcessWorkerPool:
             if now_s >= worker.killed_s + DEATH_S and not worker.is_given_up:
                 worker.is_given_up = True
                 self._lost(slot, worker)
-            return now_s + _IDLE_CHECK_S
+            return now_s + IDLE_CHECK_S
         patience_s = worker.busy_since_s + PATIENCE_S
         if len(slot.turns) > 1 and now_s > patience_s:
             slot.revoke()
@@ -290,7 +288,7 @@ class ProcessWorkerPool:
         if now_s < deadline_s:
             return deadline_s if len(slot.turns) == 1 or now_s > patience_s else patience_s
         worker.kill("timeout")
-        return now_s + _IDLE_CHECK_S
+        return now_s + IDLE_CHECK_S
 
     def _finished(self, slot: Place, worker: Worker, inner: "Future[bytes]", at_s: float) -> None:
         """A worker answered the first of its turns: they come in their order."""

@@ -40,8 +40,9 @@ _GIVE_UP_CHECK_S: Final = 0.1
 #: system that does not answer dies when it answers (man 5 proc, state D): nobody waits longer than this for it.
 DEATH_S: Final = 3.0
 _FORKSERVER_GRACE_MS: Final = 200
-#: How often the kernel is asked whether an idle worker lives: at every turn it was 6 % of the loop's time.
-_LOOK_S: Final = 1.0
+#: How often the pool looks when nothing happens, and asks the kernel whether an idle worker lives: at every turn of the
+#: loop that was 6 % of its time.
+IDLE_CHECK_S: Final = 1.0
 #: Real slots count from 1.
 CANARY_SLOT: Final = 0
 #: How much the newest job counts in a worker's mean time for one.
@@ -174,7 +175,7 @@ class Worker:
             return True
         if now_s < self._look_at_s:
             return False
-        self._look_at_s = now_s + _LOOK_S
+        self._look_at_s = now_s + IDLE_CHECK_S
         return is_over(self.pidfd)
 
     def kill(self, reason: str) -> None:

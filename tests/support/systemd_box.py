@@ -42,10 +42,10 @@ def why_not() -> str:
     if _quietly([SYSTEM_PYTHON, "-c", "import ensurepip, sys; sys.exit(sys.version_info < (3, 11))"]):
         return f"{SYSTEM_PYTHON} is older than 3.11 or cannot make a venv (python3-venv)"
     with tempfile.TemporaryDirectory(prefix="procwatch-box-") as scratch:
-        for name in ("upper", "work", "root"):
+        for name in ("upper", "work", "merged"):
             Path(scratch, name).mkdir()
         layers = f"lowerdir=/,upperdir={scratch}/upper,workdir={scratch}/work"
-        probe = f"mount -t overlay overlay -o {layers} {scratch}/root && mount -t cgroup2 cgroup2 {scratch}/root/mnt"
+        probe = f"mount -t overlay overlay -o {layers} {scratch}/merged && mount -t cgroup2 cgroup2 {scratch}/merged/mnt"
         failure = _quietly([*_UNSHARE, "sh", "-c", probe])
     return f"namespaces, overlays or cgroups are not allowed here: {failure}" if failure else ""
 

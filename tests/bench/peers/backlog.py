@@ -85,8 +85,8 @@ def one_run(
     with tempfile.TemporaryDirectory(dir=folder, prefix="procwatch-peers-") as root:
         box = Box(root=Path(root)).make()
         warming = math.ceil(WARM_UP_FILES / len(photos))
-        arrivals = stage(photos, warming + copies, Path(root, "arrivals"))
-        first, arrivals = arrivals[: warming * len(photos)], arrivals[warming * len(photos) :]
+        staged = stage(photos, warming + copies, Path(root, "arrivals"))
+        first, arrivals = staged[: -copies * len(photos)], staged[-copies * len(photos) :]
         os.sync()  # what this round wrote must not be flushed by the engine's own fsync
         with Running(engine, box, result.recipe, peers) as running:
             running.wait_ready()
@@ -95,13 +95,12 @@ def one_run(
             time.sleep(0.3)
             began_s, began_cpu_s = time.monotonic(), running.cpu_s()
             _drop(arrivals, box, running)
-            seconds = running.done_s[len(first) + len(arrivals) - 1] - began_s
+            seconds = running.done_s[len(staged) - 1] - began_s
             result.cpu_ms.append(1000 * (running.cpu_s() - began_cpu_s) / len(arrivals))
         outputs = [path for path in box.outbox.rglob("*.*") if path.is_file()]
-        made = len(first) + len(arrivals)
-        result.bytes_per_image = sum(path.stat().st_size for path in outputs) / made
-        if len(outputs) != OUTPUTS[result.recipe] * made:
-            raise RuntimeError(f"{engine.name} made {len(outputs)} outputs of {made} files")
+        result.bytes_per_image = sum(path.stat().st_size for path in outputs) / len(staged)
+        if len(outputs) != OUTPUTS[result.recipe] * len(staged):
+            raise RuntimeError(f"{engine.name} made {len(outputs)} outputs of {len(staged)} files")
     result.images_per_s.append(len(arrivals) / seconds)
 
 

@@ -38,7 +38,7 @@ class Kernel:
         return statistics.median(self.images_per_s)
 
 
-def recipe(width: int, height: int, format_name: str = "jpeg", *, optimize: bool = False) -> Recipe:
+def recipe(width: int, height: int, format_name: str = "jpeg", *, optimize: bool | None = None) -> Recipe:
     step = Step(op="fit", params=(("width", width), ("height", height)))
     lossless = format_name == "png"
     output = Output(
@@ -46,7 +46,7 @@ def recipe(width: int, height: int, format_name: str = "jpeg", *, optimize: bool
         steps=(step,),
         format=format_name,
         quality=None if lossless else QUALITY,
-        options=() if lossless else (("optimize", optimize),),
+        options=() if optimize is None else (("optimize", optimize),),
     )
     return Recipe(name="bench", outputs=(output,))
 
@@ -57,7 +57,7 @@ def folder_in(parent: Path) -> Iterator[Path]:
         yield Path(folder)
 
 
-def _procwatch(picture: Path, folder: Path, *, optimize: bool = False) -> Path:
+def _procwatch(picture: Path, folder: Path, *, optimize: bool | None = None) -> Path:
     made = recipe(WIDTH, HEIGHT, optimize=optimize)
     output = folder / "0.jpg"
     output.unlink(missing_ok=True)
