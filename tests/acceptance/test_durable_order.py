@@ -46,7 +46,22 @@ def traced(places: Places, trace: Path) -> list[str]:
     if "ptrace" in run.stderr and run.returncode:
         pytest.skip(f"strace may not trace here: {run.stderr.splitlines()[-1]}")
     assert run.returncode == 0, run.stderr
-    return [line for line in trace.read_text(errors="replace").splitlines() if re.search(r"\) += 0$", line)]
+    whole = _whole_calls(trace.read_text(errors="replace").splitlines())
+    return [line for line in whole if re.search(r"\) += 0$", line)]
+
+
+def _whole_calls(lines: list[str]) -> list[str]:
+    """Put together what strace writes in two lines where another thread's call came in between; order of the ends."""
+    begun: dict[str, str] = {}
+    whole = []
+    for line in lines:
+        pid, _, call = line.partition(" ")
+        if call.endswith("<unfinished ...>"):
+            begun[pid] = line.removesuffix("<unfinished ...>")
+            continue
+        resumed = re.match(r" *<\.\.\. \w+ resumed>", call)
+        whole.append(begun.pop(pid) + call[resumed.end() :] if resumed and pid in begun else line)
+    return whole
 
 
 def test_what_is_published_is_durable_before_the_original_is_touched(tmp_path: Path) -> None:
