@@ -251,7 +251,7 @@ def test_commands_reach_a_state_folder_with_a_very_long_path(tmp_path: Path) -> 
 
 def test_a_frozen_daemon_makes_no_command_hang_for_ever(places: Places, tmp_path: Path) -> None:
     with Daemon(places.make().root, cwd=tmp_path) as daemon:
-        daemon.signal(signal.SIGSTOP)
+        processes.freeze(daemon.pid)
         try:
             ended = procwatch("pause", places.root, cwd=tmp_path, timeout_s=40)
             assert ended.returncode == 1

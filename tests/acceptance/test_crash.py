@@ -79,7 +79,7 @@ def test_a_killed_worker_costs_only_its_own_job_an_attempt(
     with Daemon("-c", places.write_config(), cwd=tmp_path) as daemon:
         frozen = daemon.all_workers()
         for pid in frozen:
-            os.kill(pid, signal.SIGSTOP)
+            processes.freeze(pid)
         data = oracle.expect("victim.jpg", images.jpeg(1))
         images.move_in(places.inbox / "victim.jpg", data, outside=tmp_path)
         killed = daemon.wait_for("job.started", path="victim.jpg")["worker_pid"]

@@ -4,11 +4,12 @@ import os
 import shutil
 import signal
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
-from tests.support import images, logs, namespaces, privileges
+from tests.support import images, logs, namespaces, privileges, processes
 from tests.support.daemon import Daemon
 from tests.support.oracle import Oracle
 from tests.support.places import Places
@@ -198,6 +199,7 @@ def test_an_inbox_that_is_mounted_over_serves_both_folders_in_turn(
     places: Places, oracle: Oracle, tmp_path: Path
 ) -> None:
     """inotify goes on watching the folder underneath, in which nobody can drop anything any more."""
+    namespaces.need_mounts()  # before the daemon starts, else it does not see them
     config = places.write_config(inbox=NO_RESCAN)
     with Daemon("-c", config, cwd=tmp_path) as daemon:
         with namespaces.tmpfs(places.inbox, size="4m"):
@@ -255,10 +257,11 @@ def test_when_the_kernel_drops_events_a_scan_finds_what_they_were_about(
     places: Places, oracle: Oracle, tmp_path: Path
 ) -> None:
     """A stopped daemon reads no events: files that nobody wants fill its queue, those dropped then are untold."""
-    length = int(Path("/proc/sys/fs/inotify/max_queued_events").read_text())
-    with Daemon("-c", places.write_config(inbox=NO_RESCAN), cwd=tmp_path) as daemon:
-        daemon.wait_for("scan.finished", cause="start")
-        daemon.signal(signal.SIGSTOP)
+    with ExitStack() as stack:
+        with namespaces.event_queue_length() as length:
+            daemon = stack.enter_context(Daemon("-c", places.write_config(inbox=NO_RESCAN), cwd=tmp_path))
+            daemon.wait_for("scan.finished", cause="start")
+        processes.freeze(daemon.pid)
         try:
             for number in range(length // 2 + 100):  # a file is created and closed
                 os.close(os.open(places.inbox / f".{number}", os.O_CREAT | os.O_WRONLY))

@@ -83,7 +83,7 @@ def test_a_killed_daemon_takes_its_workers_along(places: Places, tmp_path: Path)
     config = places.write_config()
     with Daemon("-c", config, cwd=tmp_path) as daemon:
         frozen = daemon.all_workers()[0]
-        os.kill(frozen, signal.SIGSTOP)
+        processes.freeze(frozen)
         images.move_in(places.inbox / "slow.png", images.slow_png(), outside=tmp_path)
         daemon.wait_for("job.started", path="slow.png")
         daemon.kill9()

@@ -16,6 +16,7 @@ from watchdog.observers.inotify_c import InotifyConstants, InotifyEvent, Mask, W
 from procwatch.intake.inotify import CarefulInotifyFD
 from procwatch.intake.observer import InboxObserver
 from procwatch.intake.settle import Cause
+from tests.support import namespaces
 from tests.support.unprivileged import as_nobody, public_folder
 from tests.support.waiting import eventually
 
@@ -256,10 +257,10 @@ def test_an_overflow_of_the_kernels_queue_is_told(inbox: Path, listen: Listen) -
     names = [inbox / "a.jpg", inbox / "b.jpg"]  # in turns, since the kernel merges equal neighbours
     for name in names:
         name.touch()
-    heard = listen(recursive=False)
+    with namespaces.event_queue_length() as limit:
+        heard = listen(recursive=False)
     instance = heard.observer._inotify
     assert instance is not None
-    limit = int(Path("/proc/sys/fs/inotify/max_queued_events").read_text())
     with instance._lock:  # its reader takes this lock for every read
         for number in range(limit + 10_000):
             os.close(os.open(names[number % 2], os.O_WRONLY))

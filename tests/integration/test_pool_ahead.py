@@ -9,6 +9,7 @@ import pytest
 from procwatch.model import Rendered
 from procwatch.pool.places import PATIENCE_S
 from procwatch.pool.ports import Running
+from tests.support import processes
 from tests.support.pool_bench import PoolBench
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(60)]
@@ -68,7 +69,7 @@ def test_what_an_idle_worker_was_given_is_not_taken_back(tmp_path: Path) -> None
     """A stop finishes what a worker has, also in the moment before it begins."""
     with PoolBench(tmp_path, workers=1) as bench:
         pid = bench.ready().report("well").worker_pid
-        os.kill(pid, signal.SIGSTOP)
+        processes.freeze(pid)
         running = bench.ready().submit("well")
         bench.pool.revoke()
         assert not running.done()

@@ -15,6 +15,7 @@ import pytest
 from procwatch.pool import handover
 from procwatch.pool.handover import HandoverExecutor
 from procwatch.pool.slot import SlotContext, end_executor
+from tests.support import processes
 from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(60)]
@@ -66,7 +67,7 @@ def test_what_does_not_fit_goes_the_long_way_and_is_not_overtaken(
 def test_nobody_waits_for_a_worker_that_stands_still(executor: tuple[HandoverExecutor, SlotContext]) -> None:
     made, context = executor
     pid = _first(made, context)
-    os.kill(pid, signal.SIGSTOP)
+    processes.freeze(pid)
     try:
         began_s = time.monotonic()
         futures = [context.ask(made, len, "x" * 3000) for _ in range(60)]  # three pipes full
@@ -80,7 +81,7 @@ def test_nobody_waits_for_a_worker_that_stands_still(executor: tuple[HandoverExe
 def test_a_death_ends_all_calls_and_later_ones(executor: tuple[HandoverExecutor, SlotContext]) -> None:
     made, context = executor
     pid = _first(made, context)
-    os.kill(pid, signal.SIGSTOP)
+    processes.freeze(pid)
     futures = [context.ask(made, abs, -1) for _ in range(4)]
     os.kill(pid, signal.SIGKILL)
     assert [type(future.exception(30)) for future in futures] == [BrokenProcessPool] * 4

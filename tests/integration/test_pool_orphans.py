@@ -71,7 +71,7 @@ def test_a_killed_daemon_leaves_no_process_although_its_workers_sit_in_c_code(tm
 def test_a_killed_daemon_leaves_no_idle_or_stopped_worker_either(tmp_path: Path) -> None:
     with tiny_daemon(tmp_path, "well") as daemon:
         workers = workers_of(daemon)
-        os.kill(workers[0], signal.SIGSTOP)
+        processes.freeze(workers[0])
         daemon.kill()
         eventually(lambda: nobody_is_left(daemon), timeout_s=1.0)
 

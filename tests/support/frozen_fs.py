@@ -23,7 +23,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import namespaces
+from tests.support import namespaces, processes
 from tests.support.waiting import eventually
 
 _MAX_WRITE = 131072
@@ -236,12 +236,7 @@ class Frozen:
         if unkillable:
             os.kill(self._process.pid, signal.SIGUSR1)
             return
-        os.kill(self._process.pid, signal.SIGSTOP)
-
-        def stopped() -> bool:
-            return Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
-
-        eventually(stopped)
+        processes.freeze(self._process.pid)
 
     def thaw(self) -> None:
         for number in (signal.SIGCONT, signal.SIGUSR2):

@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import fcntl
 import functools
 import os
 import shutil
@@ -95,16 +96,29 @@ def inotify_limits(*, watches: int | None = None, instances: int | None = None) 
     return (*prefix, f'{"; ".join(steps)}; exec "$@"', "limited")
 
 
+#: How many events an inotify instance holds: one setting for the machine, taken over when the instance is made.
+_QUEUED_EVENTS = Path("/proc/sys/fs/inotify/max_queued_events")
+
+
+@contextlib.contextmanager
+def event_queue_length() -> Iterator[int]:
+    """Yield how many events inotify instances made in this block hold; no other test changes that meanwhile."""
+    with _QUEUED_EVENTS.open() as setting:
+        fcntl.flock(setting, fcntl.LOCK_SH)
+        yield int(setting.read())
+
+
 @contextlib.contextmanager
 def short_event_queue(events: int) -> Iterator[None]:
     """Let inotify instances made in this block hold few events only; skip where that may not be set."""
-    setting = Path("/proc/sys/fs/inotify/max_queued_events")
-    before = setting.read_text()
-    try:
-        setting.write_text(str(events))
-    except OSError as error:
-        pytest.skip(f"max_queued_events cannot be lowered: {error.strerror}")
-    try:
-        yield
-    finally:
-        setting.write_text(before)
+    with _QUEUED_EVENTS.open() as setting:
+        fcntl.flock(setting, fcntl.LOCK_EX)
+        before = setting.read()
+        try:
+            _QUEUED_EVENTS.write_text(str(events))
+        except OSError as error:
+            pytest.skip(f"max_queued_events cannot be lowered: {error.strerror}")
+        try:
+            yield
+        finally:
+            _QUEUED_EVENTS.write_text(before)

@@ -111,6 +111,20 @@ def open_files(pid: int) -> set[Path]:
     return found
 
 
+def freeze(pid: int) -> None:
+    """Stop a process; return when each of its threads stands still. A signal is sent, not obeyed, when `os.kill` returns."""
+    os.kill(pid, signal.SIGSTOP)
+    eventually(lambda: _all_threads_are_stopped(pid))
+
+
+def _all_threads_are_stopped(pid: int) -> bool:
+    try:
+        stats = [stat.read_text(errors="replace") for stat in Path(f"/proc/{pid}/task").glob("*/stat")]
+    except OSError:  # one ended meanwhile
+        return False
+    return all(stat.rpartition(")")[2].split()[0] == "T" for stat in stats)
+
+
 def freeze_at_work(pids: Iterable[int], path: Path) -> int:
     """Stop the one of these workers that has the file open where it is: its job has begun and never goes on."""
     found: list[int] = []
@@ -120,5 +134,5 @@ def freeze_at_work(pids: Iterable[int], path: Path) -> int:
         return bool(found)
 
     eventually(is_open)
-    os.kill(found[0], signal.SIGSTOP)
+    freeze(found[0])
     return found[0]
