@@ -16,7 +16,7 @@ from procwatch.pool.slot import Worker
 #: Tasks for so long a time are handed out ahead, by the worker's mean time for one; one at least, and no more than so
 #: many. More are handed out when half of them are done, and their attempts recorded in one commit: of pictures of one
 #: pixel the ledger took 18,950 writes for 2,400 instead of 41,668.
-_AHEAD_S: Final = 0.2
+_AHEAD_S: Final = 0.4
 _AHEAD_MOST: Final = 8
 #: Behind a task that takes longer than this nothing waits.
 PATIENCE_S: Final = 1.0

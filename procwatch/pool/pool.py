@@ -8,29 +8,25 @@ each happens in a short thread of its own that posts its result back.
         └──────── post(_finished) ◄── future's callback ◄────────┘
 """
 
-import contextlib
-import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Protocol
+from typing import Protocol
 
 from procwatch.model import RenderFailed, RenderResult, RenderTask
 from procwatch.pool.answers import BadAnswerError
-from procwatch.pool.breaker import Breaker
 from procwatch.pool.places import PATIENCE_S, Place, Turn
 from procwatch.pool.ports import Death, Post, Report, Running, SlotView, WorkerEntry
 from procwatch.pool.results import read_result
-from procwatch.pool.slot import DEATH_S, IDLE_CHECK_S, Worker, ask_canary, prepare_forkserver, start_worker
+from procwatch.pool.slot import DEATH_S, IDLE_CHECK_S, Worker
+from procwatch.pool.starting import Starter
+from procwatch.pool.verdicts import Verdicts
 
 #: A worker that died is replaced at once (50 ms); only one that could not even start waits, each time longer.
 _RESTART_DELAY_S = 0.5
 _RESTART_DELAY_MAX_S = 30.0
-#: The canary image takes milliseconds; only a machine in trouble, or a broken installation, comes near this.
-_CANARY_TIMEOUT_S = 30.0
 #: For so long after one worker's word had all of them replaced, others that say the same are replaced alone.
 _STALE_AGAIN_S = 10.0
 _STALE = "folders changed; the sandbox binds to the old ones"
@@ -38,10 +34,8 @@ _OUTDATED = -1  # a generation older than all
 #: While a worker has so many tasks left, its answers wait for each other, so long at the most: a turn of the loop for
 #: each was a third of what the loop took.
 _ENOUGH = 2
-_GATHER_S = 0.2
+_GATHER_S = 0.4
 _NONE = -1  # the number of a call that never came to be
-#: Threads that start or end a worker give up within seconds; one that does not is left behind, as a daemon.
-_STOP_S = 15.0
 #: Rust and C++ libraries abort where Python raises MemoryError. An abort of a job that was expected to need more than
 #: this part of its grant is taken for that.
 _NEAR_THE_LIMIT = 0.5
@@ -60,17 +54,6 @@ class Events(Protocol):
     def pool_recovered(self, seconds: float) -> None: ...
 
 
-@dataclass(frozen=True, slots=True)
-class _Either:
-    """A slot.GiveUp: the pool stops, or the entry of the worker is out of date."""
-
-    one: threading.Event
-    other: threading.Event
-
-    def is_set(self) -> bool:
-        return self.one.is_set() or self.other.is_set()
-
-
 class ProcessWorkerPool:
     """The real WorkerPool: one slot a worker, forkserver processes."""
 
@@ -87,26 +70,16 @@ class ProcessWorkerPool:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._slots = [Place(number) for number in range(1, workers + 1)]
-        self._entry = entry
         self._post = post
         self._events = events
         self._timeout_s = timeout_s
         self._recycle_after_jobs = recycle_after_jobs
         self._max_rss_growth_bytes = max_rss_growth_bytes
         self._clock = clock
-        self._threads: set[threading.Thread] = set()
-        self._give_up = threading.Event()
-        self._outdated = threading.Event()  # set for workers that are being started, when their entry is old
-        self._born: set[Worker] = set()  # started by a thread, not yet given to a slot
-        self._generation, self._renewal = 0, ""  # older workers are replaced, and why
+        self._renewal = ""  # why workers of an older generation are replaced
         self._renew_all_at_s = 0.0  # before it a worker that says "sandbox-stale" is replaced alone
-        self._breaker = Breaker()
-        self._withheld: list[tuple[Running, Report]] = []  # deaths whose blame the canary decides
-        prepare_forkserver(entry.preload)
-
-    @property
-    def _stopping(self) -> bool:
-        return self._give_up.is_set()
+        self._starter = Starter(entry, parent=self, post=post)
+        self._verdicts = Verdicts(starter=self._starter, listener=events, post=post, clock=clock)
 
     @property
     def size(self) -> int:
@@ -114,21 +87,21 @@ class ProcessWorkerPool:
 
     @property
     def idle(self) -> int:
-        return sum(slot.is_idle for slot in self._slots) if self._breaker.is_closed else 0
+        return sum(slot.is_idle for slot in self._slots) if self._verdicts.may_hand_out else 0
 
     @property
     def ahead(self) -> int:
         now_s = self._clock()
-        return sum(slot.ahead(now_s) for slot in self._slots) if self._breaker.is_closed else 0
+        return sum(slot.ahead(now_s) for slot in self._slots) if self._verdicts.may_hand_out else 0
 
     @property
     def room(self) -> int:
         now_s = self._clock()
-        return self.idle + sum(slot.room(now_s) for slot in self._slots) if self._breaker.is_closed else 0
+        return self.idle + sum(slot.room(now_s) for slot in self._slots) if self._verdicts.may_hand_out else 0
 
     @property
     def is_degraded(self) -> bool:
-        return self._breaker.is_open
+        return self._verdicts.is_degraded
 
     def start(self) -> None:
         for slot in self._slots:
@@ -145,7 +118,7 @@ class ProcessWorkerPool:
         turn = Turn(number=_NONE, task=task, future=Running(slot.number, worker.pid))
         slot.turns.append(turn)
         try:
-            turn.number, inner = worker.submit(self._entry, task)
+            turn.number, inner = worker.submit(self._starter.entry, task)
         except BrokenProcessPool:
             self._post(self._lost, slot, worker)
         else:
@@ -176,10 +149,8 @@ class ProcessWorkerPool:
                 due.append(self._watch(slot, slot.worker, now_s))
             elif slot.worker is not None and slot.worker.died_idle(now_s):
                 self._replace_lost(slot, slot.worker)
-        self._send_canary_if_wanted(now_s)
-        if self._breaker.is_open and not self._breaker.is_testing:
-            due.append(self._breaker.canary_at_s)
-        return min(due, default=None)
+        canary_s = self._verdicts.tick(now_s)
+        return min((*due, canary_s) if canary_s is not None else due, default=None)
 
     def revoke(self) -> None:
         for slot in self._slots:
@@ -195,11 +166,7 @@ class ProcessWorkerPool:
                 slot.worker.kill("abandoned")
 
     def renew(self, reason: str, entry: WorkerEntry | None = None) -> None:
-        if entry is not None:
-            self._entry = entry
-            self._outdated.set()
-            self._outdated = threading.Event()
-        self._generation += 1
+        self._starter.renew(entry)
         self._renewal = reason
         for slot in self._slots:
             slot.revoke()  # it would be done by the old worker
@@ -233,19 +200,15 @@ class ProcessWorkerPool:
         slot.worker = None
         self._slots.remove(slot)
         self._events.worker_recycled(slot.number, worker, "the pool has fewer workers now")
-        self._in_thread(_close, worker)
+        self._starter.end(worker)
 
     def view(self, now_s: float) -> list[SlotView]:
         return [slot.view(now_s) for slot in self._slots]
 
     def stop(self) -> None:
         """Kill every worker, busy or not, and wait until none is left that can die. A pending future ends as stopped."""
-        self._give_up.set()
-        patience_s = time.monotonic() + _STOP_S
-        for thread in list(self._threads):
-            thread.join(max(patience_s - time.monotonic(), 0.0))
-        workers = {slot.worker for slot in self._slots if slot.worker is not None} | self._born
-        self._born.clear()
+        born = self._starter.stop()
+        workers = born | {slot.worker for slot in self._slots if slot.worker is not None}
         for worker in workers:
             worker.kill("stopped")
         until_s = time.monotonic() + DEATH_S
@@ -253,7 +216,7 @@ class ProcessWorkerPool:
             worker.close(max(until_s - time.monotonic(), 0.0))
         for slot in self._slots:
             self._answer_stopped(slot)
-        self._release_withheld("stopped", started=False)
+        self._verdicts.stop()
 
     def _answer_stopped(self, slot: Place) -> None:
         worker, slot.worker = slot.worker, None
@@ -307,7 +270,7 @@ class ProcessWorkerPool:
             report = self._report(slot, worker, at_s, result=result)
             worker.release(rss_bytes, report.run_s)
             self._renew_if_stale(worker, result)
-            self._close_breaker(self._breaker.succeeded())
+            self._verdicts.worked()
         slot.turns.popleft()
         worker.busy_since_s = at_s
         self._recycle_if_due(slot, worker)
@@ -329,7 +292,7 @@ class ProcessWorkerPool:
     def _renew_if_stale(self, worker: Worker, result: RenderResult) -> None:
         """What one worker's sandbox no longer fits, no other's of its generation does; but it may lie, again and again."""
         stale = isinstance(result, RenderFailed) and result.code == "sandbox-stale"
-        if not stale or worker.generation != self._generation:
+        if not stale or worker.generation != self._starter.generation:
             return
         now_s = self._clock()
         if now_s >= self._renew_all_at_s:
@@ -347,13 +310,13 @@ class ProcessWorkerPool:
             self._let_go(slot, worker)
             return
         reason = ""
-        if worker.generation != self._generation:
+        if worker.generation != self._starter.generation:
             reason = self._renewal
         elif worker.jobs >= self._recycle_after_jobs:
             reason = f"{worker.jobs} jobs done"
         elif growth_bytes > self._max_rss_growth_bytes:
             reason = "resident memory grew"
-        if reason and not self._stopping:
+        if reason and not self._starter.is_stopping:
             slot.worker = None
             self._events.worker_recycled(slot.number, worker, reason)
             self._start_worker(slot, old=worker)
@@ -362,7 +325,7 @@ class ProcessWorkerPool:
         """A worker is gone while it had tasks: find out how, then answer their futures."""
         if not worker.is_being_buried:
             worker.is_being_buried = True
-            self._in_thread(self._close_lost, slot, worker)
+            self._starter.in_thread(self._close_lost, slot, worker)
 
     def _close_lost(self, slot: Place, worker: Worker) -> None:
         """Thread: reap the dead worker. One that was given up had its time to die."""
@@ -389,8 +352,8 @@ class ProcessWorkerPool:
         if not first.revoked:
             death = Death(kind=kind, exit=exit_text, started=started)
             report = self._report(slot, worker, self._clock(), death=death)
-            self._withheld.append((first.future, report))
-        self._note_loss(counts=not orphan and kind != "abandoned")
+            self._verdicts.withhold(first.future, report)
+        self._verdicts.note_loss(counts=not orphan and kind != "abandoned")
         self._start_worker(slot)
 
     def _replace_lost(self, slot: Place, worker: Worker) -> None:
@@ -398,121 +361,35 @@ class ProcessWorkerPool:
         slot.worker = None
         self._start_worker(slot, old=worker, died=True)
 
-    def _died_idle(self, slot: Place, worker: Worker, exit_text: str) -> None:
-        self._events.worker_lost(slot.number, worker.pid, exit_text, "died while idle", None)
-        self._note_loss()
-
-    # -- the circuit breaker ----------------------------------------------------------------------
-
-    def _note_loss(self, *, counts: bool = True) -> None:
-        """A worker was lost: release what is withheld, unless a canary has to be asked first."""
-        now_s = self._clock()
-        if counts:
-            self._breaker = self._breaker.lost(now_s)
-        self._send_canary_if_wanted(now_s)
-        if self._breaker.is_closed:
-            self._release_withheld()
-        elif self._breaker.is_open:
-            self._release_withheld("degraded", started=False)
-
-    def _send_canary_if_wanted(self, now_s: float) -> None:
-        if self._breaker.wants_canary(now_s) and not self._stopping:
-            self._breaker = self._breaker.sent()
-            self._in_thread(self._ask_canary)
-
-    def _ask_canary(self) -> None:
-        """Thread: render the canary image on a fresh worker."""
-        self._post(self._canary_answered, ask_canary(self._entry, _CANARY_TIMEOUT_S, self._give_up))
-
-    def _canary_answered(self, reason: str) -> None:
-        if self._stopping:
-            return
-        if not reason:
-            self._close_breaker(self._breaker.passed())
-            self._release_withheld()
-            return
-        was_open, deaths = self._breaker.is_open, len(self._breaker.losses_s)
-        self._breaker = self._breaker.failed(self._clock())
-        if not was_open:
-            self._events.pool_degraded(f"{deaths} workers lost in a row, and {reason}", deaths)
-        self._release_withheld("degraded", started=False)
-
-    def _close_breaker(self, breaker: Breaker) -> None:
-        before, self._breaker = self._breaker, breaker
-        if before.open_since_s is not None and not breaker.is_open:
-            self._events.pool_recovered(self._clock() - before.open_since_s)
-        if breaker.is_closed and not before.is_closed:
-            self._events.capacity_changed()
-
-    def _release_withheld(self, kind: str = "", *, started: bool = True) -> None:
-        """Answer the futures of lost workers; `kind` and `started` override what the deaths looked like."""
-        withheld, self._withheld = self._withheld, []
-        for future, report in withheld:
-            death = report.death
-            assert death is not None
-            told = replace(death, kind=kind or death.kind, started=death.started and started)
-            future.set_result(replace(report, death=told))
-
     # -- starting ---------------------------------------------------------------------------------
 
     def _start_worker(self, slot: Place, old: Worker | None = None, *, died: bool = False) -> None:
         slot.restart_at_s = None
         if slot.leaving and slot in self._slots:
             self._slots.remove(slot)
-        elif not self._stopping:
-            self._in_thread(self._start_in_thread, slot, old, died)
+        elif not self._starter.is_stopping:
+            self._starter.start(slot, old, died=died)
 
-    def _start_in_thread(self, slot: Place, old: Worker | None, died: bool) -> None:
-        """Thread: end the old worker, start a new one."""
-        if old is not None:
-            exit_text = old.close()
-            if died:
-                self._post(self._died_idle, slot, old, exit_text)
-        give_up = _Either(
-            self._give_up, self._outdated
-        )  # taken first: an entry that comes now is then too new
-        generation = self._generation
-        try:
-            worker = start_worker(self._entry, slot.number, give_up)
-        except Exception as error:  # noqa: BLE001 (whatever kept it from starting is reported and retried)
-            self._post(self._start_failed, slot, f"{type(error).__name__}: {error}")
-            return
-        worker.generation = generation
-        self._born.add(worker)
-        self._post(self._started, slot, worker)
-
-    def _started(self, slot: Place, worker: Worker) -> None:
-        if self._stopping:
-            return  # stop() has ended it
-        self._born.discard(worker)
+    def worker_started(self, slot: Place, worker: Worker) -> None:
+        """Implements starting.Parent, as the next two."""
         if slot.leaving:
-            self._in_thread(_close, worker)
+            self._starter.end(worker)
             return
         slot.worker, slot.failures = worker, 0
         self._events.worker_started(slot.number, worker)
         self._recycle_if_due(slot, worker)  # it may have been renewed while it started
         self._events.capacity_changed()
 
-    def _start_failed(self, slot: Place, reason: str) -> None:
+    def worker_failed_to_start(self, slot: Place, reason: str) -> None:
         self._events.worker_lost(slot.number, None, "unknown", f"did not start: {reason}", None)
-        self._note_loss()
+        self._verdicts.note_loss()
         slot.failures += 1
         slot.restart_at_s = self._clock() + restart_delay_s(slot.failures)
         self._events.capacity_changed()
 
-    def _in_thread(self, function: Callable[..., None], *arguments: Any) -> None:
-        def body() -> None:
-            with contextlib.ExitStack() as stack:
-                stack.callback(self._threads.discard, threading.current_thread())
-                function(*arguments)
-
-        thread = threading.Thread(target=body, name="procwatch-pool", daemon=True)
-        self._threads.add(thread)
-        thread.start()
-
-
-def _close(worker: Worker) -> None:
-    worker.close()
+    def idle_worker_died(self, slot: Place, worker: Worker, exit_text: str) -> None:
+        self._events.worker_lost(slot.number, worker.pid, exit_text, "died while idle", None)
+        self._verdicts.note_loss()
 
 
 def restart_delay_s(failures: int) -> float:

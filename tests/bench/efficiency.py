@@ -17,10 +17,11 @@ import tempfile
 import time
 from pathlib import Path
 
+from procwatch.imaging.memory import prefer_huge_pages
 from procwatch.imaging.recipe import Recipe
 from procwatch.imaging.render import render, warm_up
 from procwatch.model import Limits
-from tests.bench.peers.backlog import WARM_UP_FILES, Result, one_run
+from tests.bench.peers.backlog import AT_ONCE, WARM_UP_FILES, Result, one_run
 from tests.bench.peers.engines import ENGINES, REPOSITORY, Box, config
 
 
@@ -39,7 +40,7 @@ def main() -> None:
     if args.loop:
         _loop(args.loop[0], photos * int(args.loop[1]), Path(args.loop[2]))
         return
-    workers = 2  # as many as the daemon is configured with
+    workers = AT_ONCE  # as many as the daemon is configured with
     for recipe in args.recipe:
         result = Result(engine="procwatch", recipe=recipe, place="disk")
         loops: list[tuple[float, float]] = []
@@ -87,6 +88,7 @@ def _loop(recipe_name: str, photos: list[Path], scratch: Path) -> None:
     """Render everything once, from memory, when stdin is closed; print images a second."""
     recipe = _recipe(recipe_name, scratch)
     warm_up([recipe])
+    prefer_huge_pages()  # as a worker does
     # Each copy of a photo as bytes of its own, as the daemon's are files of their own: no cache of a CPU knows them.
     sources = [photo.read_bytes() for photo in photos]
     _render_all(recipe, sources[:WARM_UP_FILES], scratch)

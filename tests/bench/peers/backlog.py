@@ -14,8 +14,9 @@ from tests.bench.peers.engines import OUTPUTS, Box, Engine, Running
 from tests.bench.peers.one_picture import sample
 
 _TIMEOUT_S = 60.0
-#: What an engine does before it is measured; one photo alone is done so often, several once each.
+#: What each of the two that an engine works at at once does before it is measured, so that its memory is in use.
 WARM_UP_FILES = 15
+AT_ONCE = 2
 
 
 @dataclass(kw_only=True)
@@ -84,7 +85,7 @@ def one_run(
     """
     with tempfile.TemporaryDirectory(dir=folder, prefix="procwatch-peers-") as root:
         box = Box(root=Path(root)).make()
-        warming = math.ceil(WARM_UP_FILES / len(photos))
+        warming = math.ceil(AT_ONCE * WARM_UP_FILES / len(photos))
         staged = stage(photos, warming + copies, Path(root, "arrivals"))
         first, arrivals = staged[: -copies * len(photos)], staged[-copies * len(photos) :]
         os.sync()  # what this round wrote must not be flushed by the engine's own fsync

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from PIL import Image, ImageOps
 
+from procwatch.imaging.memory import prefer_huge_pages
 from procwatch.imaging.recipe import Output, Recipe, Step
 from procwatch.imaging.render import render, warm_up
 from procwatch.model import Limits
@@ -104,6 +105,7 @@ def measure(
 ) -> list[Kernel]:
     """Return every kernel's images a second, in interleaved rounds."""
     warm_up([recipe(WIDTH, HEIGHT)])
+    prefer_huge_pages()  # as a worker does
     ways: dict[str, Callable[[Path, Path], Path]] = {
         "procwatch": _procwatch,
         "procwatch, optimize = true": partial(_procwatch, optimize=True),
