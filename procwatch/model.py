@@ -9,7 +9,7 @@ import secrets
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Final, Literal
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -129,6 +129,10 @@ class RenderTask:
     output_mode: int = 0o600  # of new files: what the published one is to have, so that nobody has to set it
     want_digest: bool = False
     grant_bytes: int = 0  # memory that it may take beside the idle worker's; 0: what every job may
+
+
+#: Below an outbox: what is not published yet.
+STAGING: Final = ".procwatch-staging"
 
 
 def slot_folder(root: str, slot: int) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Final, Protocol
 
 from procwatch.control.panel import Panel
-from procwatch.delivery.fsops import RealFs
+from procwatch.delivery.real_fs import RealFs
 from procwatch.dispatch.backlog import Backlog
 from procwatch.dispatch.dispatcher import Dispatcher
 from procwatch.dispatch.endings import Endings

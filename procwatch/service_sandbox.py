@@ -4,10 +4,9 @@ import contextlib
 import os
 from functools import partial
 
-from procwatch.dispatch.publishing import STAGING
 from procwatch.errors import ConfigError
 from procwatch.fdopen import open_beneath
-from procwatch.model import InboxSpec, slot_folder
+from procwatch.model import STAGING, InboxSpec, slot_folder
 from procwatch.settings.values import Settings
 from procwatch.worker import sandbox
 

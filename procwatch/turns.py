@@ -7,6 +7,8 @@ to it, nor make the daemon wait: the daemon's reading end is an open file of its
 """
 
 import contextlib
+import fcntl
+import functools
 import os
 from multiprocessing.reduction import DupFd
 from typing import Any, Final
@@ -29,8 +31,13 @@ class Turns:
             os.close(self._writer)
             raise
 
+    @functools.cached_property
+    def most(self) -> int:
+        """How many tokens can lie there: a packet takes a page. The kernel makes pipes short for who has many (pipe(7))."""
+        return int(fcntl.fcntl(self._writer, fcntl.F_GETPIPE_SZ)) // os.sysconf("SC_PAGE_SIZE")
+
     def offer(self, number: int) -> None:
-        """Lay down the token of a call. Numbers go up. Never blocks: without a token the call is not done."""
+        """Lay down the token of a call, one of `most`. Numbers go up. Never blocks: without a token it is not done."""
         with contextlib.suppress(BlockingIOError):
             os.write(self._writer, number.to_bytes(_TOKEN_BYTES, "big"))
 

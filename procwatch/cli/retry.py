@@ -194,7 +194,7 @@ def _in_failed(given: str, settings: "Settings") -> "Iterator[FailedFile]":
 def _put_back(files: "list[FailedFile]") -> tuple[int, int]:
     """Return (moved, not moved)."""
     from procwatch.control.retrying import explain_os_error, put_back
-    from procwatch.delivery.fsops import RealFs
+    from procwatch.delivery.real_fs import RealFs
 
     fs, moved = RealFs(), 0
     for file in files:
@@ -216,7 +216,7 @@ def _forget(settings: "Settings", blocked: "list[Known]", *, live: bool) -> int:
     from procwatch.control.offline import forget_offline
     from procwatch.control.protocol import ask
     from procwatch.control.retrying import remove_report
-    from procwatch.delivery.fsops import RealFs
+    from procwatch.delivery.real_fs import RealFs
 
     if live:
         for known in blocked:

@@ -16,13 +16,12 @@ from procwatch.control.findings import AuditReport, Finding, FolderSize
 from procwatch.delivery.fsops import TEMP_PREFIX
 from procwatch.delivery.naming import ERROR_SUFFIX, collision_key, error_name
 from procwatch.dispatch.ledger_queries import LedgerQueries, Record
-from procwatch.dispatch.publishing import STAGING
 from procwatch.dispatch.sizes import own_folders
 from procwatch.dispatch.tree import folders_below, size_of
 from procwatch.fdopen import is_beneath
 from procwatch.intake.filters import NameFilter
 from procwatch.intake.walk import scan
-from procwatch.model import InboxSpec, Original, State
+from procwatch.model import STAGING, InboxSpec, Original, State
 from procwatch.units import counted
 
 #: Between two passes with a daemon running: longer than a file needs from rendering to the archive.

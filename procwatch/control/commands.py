@@ -14,7 +14,7 @@ from structlog.typing import FilteringBoundLogger
 from procwatch.control import standing
 from procwatch.control.pruning import prune_all
 from procwatch.control.server import call_on_loop
-from procwatch.delivery.fsops import RealFs
+from procwatch.delivery.real_fs import RealFs
 from procwatch.dispatch.backlog import Backlog
 from procwatch.dispatch.inbox_runtime import InboxRuntime
 from procwatch.dispatch.journal import Journal

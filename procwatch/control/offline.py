@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from procwatch.control.commands import forget
 from procwatch.control.pruning import orphans, prune_all
-from procwatch.delivery.fsops import RealFs
+from procwatch.delivery.real_fs import RealFs
 from procwatch.dispatch.journal import Journal
 from procwatch.dispatch.ledger import LEDGER_NAME, Ledger
 from procwatch.dispatch.ledger_queries import LedgerQueries

@@ -13,7 +13,7 @@ from typing import Final, Protocol
 from procwatch.dispatch.lane import Lane
 from procwatch.dispatch.ledger import Known, LedgerReader
 from procwatch.dispatch.loop import Loop, Timer
-from procwatch.dispatch.publishing import file_digest
+from procwatch.dispatch.originals import file_digest
 from procwatch.intake.filters import NameFilter
 from procwatch.intake.look import Look, take_look
 from procwatch.intake.settle import Cause, Ready, Settling, Wait, age_s, decide, merge_causes, observe

@@ -23,11 +23,11 @@ from procwatch.dispatch.large import LargeJobs
 from procwatch.dispatch.ledger import Known, Ledger
 from procwatch.dispatch.loop import Loop
 from procwatch.dispatch.outcomes import Outcomes
-from procwatch.dispatch.publishing import STAGING
 from procwatch.dispatch.registry import Registry
 from procwatch.dispatch.retry import MAX_DAEMON_DEATHS
 from procwatch.intake.settle import Cause, Ready, Settling, merge_causes
 from procwatch.model import (
+    STAGING,
     InboxSpec,
     Limits,
     Rendered,

@@ -16,7 +16,7 @@ from procwatch.delivery.naming import alternatives, around_files, error_name
 from procwatch.dispatch.journal import Journal, as_os_error
 from procwatch.dispatch.ledger import Ledger
 from procwatch.dispatch.orders import UNKNOWN_INODE, Disposed, DisposeOrder, FailOrder, Results
-from procwatch.dispatch.publishing import error_report, file_digest, inbox_away
+from procwatch.dispatch.originals import error_report, file_digest, inbox_away
 from procwatch.dispatch.taking import Taker
 from procwatch.intake.look import has_open_writer
 from procwatch.model import Fingerprint, Identity, InboxSpec, Original

@@ -21,11 +21,10 @@ from procwatch.dispatch.job import Job, RecipePlan
 from procwatch.dispatch.journal import Journal
 from procwatch.dispatch.large import LargeJobs
 from procwatch.dispatch.loop import Loop
-from procwatch.dispatch.publishing import STAGING
 from procwatch.dispatch.registry import Registry
 from procwatch.dispatch.retry import MAX_FREE_ROUNDS, after_death, pause_s
 from procwatch.intake.settle import Cause
-from procwatch.model import Limits, Rendered, RenderFailed, State, staging_prefix
+from procwatch.model import STAGING, Limits, Rendered, RenderFailed, State, staging_prefix
 from procwatch.pool.ports import Report
 from procwatch.units import format_size
 

@@ -13,8 +13,9 @@ from procwatch.delivery.fsops import FsOps, NotDurableError, NotPlainFileError
 from procwatch.dispatch.journal import Journal
 from procwatch.dispatch.ledger import Known, Ledger, LedgerReader
 from procwatch.dispatch.orders import Recovered
-from procwatch.dispatch.publishing import STAGING, Publisher, StagedLostError
-from procwatch.model import InboxSpec, State, slot_folder
+from procwatch.dispatch.planning import StagedLostError
+from procwatch.dispatch.publishing import Publisher
+from procwatch.model import STAGING, InboxSpec, State, slot_folder
 
 #: What is staged for a job that our ledger does not know may belong to another daemon that shares the outbox.
 _FOREIGN_STAGING_AGE_S: Final = 86400.0

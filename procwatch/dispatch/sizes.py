@@ -11,9 +11,8 @@ from typing import Any, Final
 from procwatch.delivery.naming import ERROR_SUFFIX
 from procwatch.dispatch.lane import Lane
 from procwatch.dispatch.loop import Loop
-from procwatch.dispatch.publishing import STAGING
 from procwatch.dispatch.tree import IsRoot, totals_below
-from procwatch.model import InboxSpec
+from procwatch.model import STAGING, InboxSpec
 
 #: The work of the start comes first.
 FIRST_S: Final = 5.0

@@ -15,7 +15,7 @@ from procwatch.imaging.geometry import Size
 
 #: What allocators round up, and whatever does not grow with the picture.
 _CONSTANT_BYTES: Final = 24 * 1024**2
-#: libaom's threads and tables, whatever the size (FACTS: about 64 MiB of address space a thread).
+#: libaom's threads and tables, whatever the size (measured: about 64 MiB of address space a thread).
 _AVIF_ENCODER_BYTES: Final = 128 * 1024**2
 #: A finished picture, a step's copy of it, what its encoder works in, and the file in memory.
 _OUTPUT_BYTES_PER_PIXEL: Final = 20

@@ -141,6 +141,11 @@ class Worker:
         return self._sequence, self._context.ask(self.executor, entry.run, self._sequence, task)
 
     @property
+    def most_turns(self) -> int:
+        """How many calls may wait for it to begin them."""
+        return self._turns.most
+
+    @property
     def unanswered(self) -> int:
         """How many calls it has not answered yet."""
         return self._sequence - self.answered

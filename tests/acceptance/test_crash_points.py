@@ -1,4 +1,4 @@
-"""The daemon dies at every named point of a file's way (DESIGN §4), and the next run puts it right."""
+"""The daemon dies at every named point of a file's way, and the next run puts it right."""
 
 import os
 import signal
@@ -15,7 +15,7 @@ from tests.support.places import Places
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(60)]
 
-#: Two pictures with two outputs each and a file that fails: every point of DESIGN §4 is passed several times.
+#: Two pictures with two outputs each and a file that fails: every point is passed several times.
 FILES = {
     "album/0.jpg": images.jpeg(0),
     "album/1.jpg": images.jpeg(1),

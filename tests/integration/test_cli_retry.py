@@ -10,7 +10,7 @@ import pytest
 
 from procwatch.cli import main as cli
 from procwatch.control import retrying
-from procwatch.delivery.fsops import RealFs
+from procwatch.delivery.real_fs import RealFs
 from procwatch.dispatch.ledger_queries import LedgerQueries
 from procwatch.model import Original
 from tests.support.sites import Site

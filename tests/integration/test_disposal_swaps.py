@@ -12,7 +12,7 @@ from typing import Any, cast
 import pytest
 
 from procwatch.control.retrying import failed_file, put_back
-from procwatch.delivery.fsops import RealFs
+from procwatch.delivery.real_fs import RealFs
 from procwatch.dispatch.disposing import Disposer
 from procwatch.dispatch.housekeeping import EMPTY_FOLDER_AGE_S, Housekeeping
 from procwatch.dispatch.journal import Journal

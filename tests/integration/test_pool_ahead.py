@@ -1,5 +1,6 @@
 """What lies ready at a busy worker: done in its turn, taken back while it has not begun, blamed for nothing."""
 
+import fcntl
 import os
 import signal
 from pathlib import Path
@@ -36,12 +37,40 @@ def test_short_tasks_are_handed_out_many_at_a_time_and_long_ones_singly(tmp_path
         for _ in range(20):
             bench.ready().report("well")
         bench.submit("well")
-        assert bench.pool.ahead == 8
+        assert bench.pool.ahead == 14
         bench.until(lambda: bench.pool.idle == 1)
         for _ in range(8):
             bench.ready().report("slow")
         bench.submit("slow")
         assert bench.pool.ahead == 1
+
+
+@pytest.mark.parametrize(("slots", "ahead"), [(1, 0), (2, 1), (4, 3)])
+def test_no_more_lies_ready_than_there_is_room_for_tokens(
+    slots: int, ahead: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A user with many pipes gets short ones from the kernel (pipe(7), pipe-user-pages-soft)."""
+    pipe2 = os.pipe2
+
+    def short_pipe2(flags: int) -> tuple[int, int]:
+        reader, writer = pipe2(flags)
+        fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, slots * os.sysconf("SC_PAGE_SIZE"))
+        return reader, writer
+
+    monkeypatch.setattr("procwatch.turns.os.pipe2", short_pipe2)
+    with PoolBench(tmp_path, workers=1) as bench:
+        for _ in range(20):
+            bench.ready().report("well")
+        pid = bench.ready().report("well").worker_pid
+        processes.freeze(pid)
+        running = [bench.submit("well")]
+        assert bench.pool.ahead == ahead
+        running += [bench.submit("well") for _ in range(bench.pool.room)]
+        assert bench.pool.room == 0
+        os.kill(pid, signal.SIGCONT)
+        bench.until(lambda: all(future.done() for future in running))
+        assert {_kind(future) for future in running} == {"done"}
+        assert bench.witness.lost == []
 
 
 def test_what_lies_ready_is_done_in_its_turn(tmp_path: Path) -> None:

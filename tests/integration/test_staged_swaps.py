@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from procwatch.delivery.fsops import RealFs
+from procwatch.delivery.real_fs import RealFs
 from procwatch.dispatch.journal import Journal
 from procwatch.dispatch.ledger import Ledger, LedgerReader
 from procwatch.dispatch.orders import PublishOrder
-from procwatch.dispatch.publishing import STAGING, Publisher
-from procwatch.model import Fingerprint, Identity, InboxSpec, Rendered, Staged, staging_prefix
+from procwatch.dispatch.publishing import Publisher
+from procwatch.model import STAGING, Fingerprint, Identity, InboxSpec, Rendered, Staged, staging_prefix
 from tests.support import images
 from tests.support.canaries import CanaryTree
 from tests.unit.test_dispatch_power_cut import Ears
@@ -282,7 +282,7 @@ class ReplacingFs(RealFs):
 
 def test_an_original_in_a_folder_that_is_replaced_during_the_batch_has_not_vanished(bench: Bench) -> None:
     images.write(bench.root / "in/album/first.jpg", images.jpeg(3))
-    bench.publisher._fs = ReplacingFs(bench.root / "in")
+    bench.publisher._planner._fs = ReplacingFs(bench.root / "in")
     first = replace(bench.order, job="00000000000000abcc", path="album/first.jpg")
     bench.publisher.publish([first, replace(bench.order, path="album/a.jpg")])
     assert bench.ears.refused == [(first.job, "changed")]

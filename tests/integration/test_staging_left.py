@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from procwatch.delivery.fsops import RealFs
+from procwatch.delivery.real_fs import RealFs
 from procwatch.dispatch.disposing import Disposer
 from procwatch.dispatch.journal import Journal
 from procwatch.dispatch.ledger import Ledger, LedgerReader, Rendition
 from procwatch.dispatch.orders import Recovered
-from procwatch.dispatch.publishing import STAGING, Publisher
+from procwatch.dispatch.publishing import Publisher
 from procwatch.dispatch.recovery import Recovery
-from procwatch.model import Identity, InboxSpec, State, slot_folder, staging_prefix
+from procwatch.model import STAGING, Identity, InboxSpec, State, slot_folder, staging_prefix
 from tests.support import images
 from tests.support.canaries import CanaryTree
 from tests.unit.test_dispatch_power_cut import Ears

@@ -10,14 +10,13 @@ import pytest
 
 from procwatch.control.audit import audit
 from procwatch.control.retrying import failed_file, failed_files, put_back
-from procwatch.delivery.fsops import RealFs
+from procwatch.delivery.real_fs import RealFs
 from procwatch.dispatch.housekeeping import EMPTY_FOLDER_AGE_S
-from procwatch.dispatch.publishing import STAGING
 from procwatch.dispatch.sizes import Measuring, Sizes, Total, own_folders
 from procwatch.intake.door import Door
 from procwatch.intake.filters import NameFilter
 from procwatch.intake.walk import scan
-from procwatch.model import InboxSpec
+from procwatch.model import STAGING, InboxSpec
 from tests.support.canaries import CanaryTree
 from tests.unit.test_dispatch_housekeeping import keeper
 from tests.unit.test_dispatch_sizes import Clockwork, spec_below

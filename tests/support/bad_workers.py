@@ -85,7 +85,7 @@ def hang_in_c(job: RenderTask) -> NoReturn:
 
 
 def allocate(job: RenderTask) -> RenderResult:
-    """A header that promises more than there is (FACTS: x1,370 for a PNG)."""
+    """A header that promises more than there is (x1,370 for a PNG)."""
     bytearray(4 * _GIB)
     return RenderFailed(code="internal-error", reason="4 GiB were given to a worker")
 

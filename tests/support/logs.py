@@ -12,7 +12,7 @@ from procwatch.observe import events
 Line = dict[str, Any]
 
 TERMINAL = frozenset({"job.done", "job.failed"})
-#: DESIGN §6 "Logs", written out again here, so that a change of the catalogue cannot change the promise.
+#: What is promised about log lines, written out again here, so that a change of the catalogue cannot change the promise.
 TERMINAL_FIELDS: Mapping[str, tuple[type, ...]] = {
     "job": (str,),
     "inbox": (str,),
@@ -103,7 +103,7 @@ def judge(lines: Sequence[Line], *, orderly: bool) -> None:
 
 
 def problems(line: Line) -> list[str]:
-    """Return what is wrong with one line by the catalogue and by the promises of DESIGN §6."""
+    """Return what is wrong with one line by the catalogue and by what is promised."""
     found = list(events.problems(line))
     stamp = line.get("timestamp")
     try:

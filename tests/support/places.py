@@ -8,7 +8,7 @@ from tests.support import logs
 
 @dataclass(frozen=True, kw_only=True)
 class Places:
-    """What `procwatch run DIR` makes and uses (DESIGN §6)."""
+    """What `procwatch run DIR` makes and uses."""
 
     root: Path
 

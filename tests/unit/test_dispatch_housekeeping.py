@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from procwatch.delivery.fsops import RealFs
+from procwatch.delivery.real_fs import RealFs
 from procwatch.dispatch.housekeeping import EMPTY_FOLDER_AGE_S, Housekeeping, Keep
 from procwatch.dispatch.lane import Lane
 from procwatch.dispatch.ledger import Known, Ledger, Rendition

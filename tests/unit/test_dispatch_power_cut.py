@@ -19,10 +19,11 @@ from procwatch.delivery.memory_fs import MemoryFs
 from procwatch.dispatch.disposing import Disposer
 from procwatch.dispatch.ledger import Ledger
 from procwatch.dispatch.orders import UNKNOWN_INODE, Disposal, Disposed, DisposeOrder, FailOrder, PublishOrder
-from procwatch.dispatch.publishing import STAGING, Publisher
+from procwatch.dispatch.publishing import Publisher
 from procwatch.dispatch.recovery import Recovery
 from procwatch.dispatch.schema import migrate
 from procwatch.model import (
+    STAGING,
     Fingerprint,
     Identity,
     InboxSpec,

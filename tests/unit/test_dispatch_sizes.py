@@ -8,11 +8,10 @@ from typing import Any
 import pytest
 
 from procwatch.dispatch import sizes
-from procwatch.dispatch.publishing import STAGING
 from procwatch.dispatch.sizes import AGAIN_S, FIRST_S, Measuring, Sizes, Total, own_folders
 from procwatch.dispatch.tree import folders_below, totals_below
 from procwatch.fdopen import open_root
-from procwatch.model import InboxSpec
+from procwatch.model import STAGING, InboxSpec
 
 pytestmark = pytest.mark.unit
 

@@ -11,7 +11,7 @@ from procwatch.observe.events import EVENTS, catalogue_markdown, problems
 
 pytestmark = pytest.mark.unit
 
-OF_THE_DESIGN = [
+PROMISED = [
     "service.started",
     "service.ready",
     "service.reloaded",
@@ -48,7 +48,7 @@ def line(name: str, /, **changes: Any) -> dict[str, Any]:
 
 
 def test_every_event_of_the_design_is_in_the_catalogue() -> None:
-    assert set(OF_THE_DESIGN) <= set(EVENTS)
+    assert set(PROMISED) <= set(EVENTS)
 
 
 @pytest.mark.parametrize("name", sorted(EVENTS))

@@ -11,10 +11,9 @@ from pathlib import Path
 import pytest
 
 from procwatch import faults
-from procwatch.delivery import fsops, sys_calls
-from procwatch.delivery.fsops import TEMP_PREFIX, FsOps, NotDurableError, NotPlainFileError, RealFs
-from procwatch.fdopen import open_beneath
-from procwatch.testing import MemoryFs
+from procwatch.delivery import sys_calls
+from procwatch.delivery.fsops import NotPlainFileError
+from procwatch.delivery.real_fs import RealFs
 
 pytestmark = pytest.mark.integration
 
@@ -169,83 +168,6 @@ def test_replacing_takes_the_place_of_what_was_there(fs: RealFs, tmp_path: Path)
     assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == {"b": b"new"}
 
 
-class TestFoldersOfABatch:
-    @pytest.fixture
-    def opened(self, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-        """Return the list of the folders that are opened from now on."""
-        names: list[str] = []
-
-        def noted(root: str, path: str, flags: int) -> int:
-            names.append(path)
-            return open_beneath(root, path, flags)
-
-        monkeypatch.setattr(fsops, "open_beneath", noted)
-        return names
-
-    def test_each_is_opened_once_and_closed_at_the_end(
-        self, fs: RealFs, tmp_path: Path, opened: list[str]
-    ) -> None:
-        for folder in ("x/y", "z"):
-            (tmp_path / folder).mkdir(parents=True)
-        before = os.listdir("/proc/self/fd")
-        with fs.folders(str(tmp_path)) as folders:
-            for path in ("x/y/1", "z/1", "x/y/2", "z/2", "top"):
-                with folders.beneath(path) as entry:
-                    assert entry is not None
-                    Path(entry).touch()
-        assert opened == ["x/y", "z"]
-        assert os.listdir("/proc/self/fd") == before
-        assert sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*[12p]")) == [
-            "top", "x/y/1", "x/y/2", "z/1", "z/2",
-        ]  # fmt: skip
-
-    def test_they_are_a_few_at_a_time(self, fs: RealFs, tmp_path: Path) -> None:
-        before = len(os.listdir("/proc/self/fd"))
-        with fs.folders(str(tmp_path)) as folders:
-            for number in range(40):
-                (tmp_path / str(number)).mkdir()
-                with folders.beneath(f"{number}/a") as entry:
-                    assert entry is not None
-                    Path(entry).touch()
-                assert len(os.listdir("/proc/self/fd")) <= before + 16
-        assert len(list(tmp_path.glob("*/a"))) == 40
-
-    def test_a_replaced_folder_is_seen_after_it_was_forgotten(self, fs: RealFs, tmp_path: Path) -> None:
-        (tmp_path / "x").mkdir()
-        with fs.folders(str(tmp_path)) as folders:
-            with folders.beneath("x/1"):
-                pass
-            assert not folders.forget("x/1"), "it was opened for this very entry"
-            for name in ("x/1", "x/2"):
-                with folders.beneath(name):
-                    pass
-            (tmp_path / "x").rename(tmp_path / "old")
-            with folders.beneath("x/3") as entry:
-                assert entry is not None
-                Path(entry).touch()
-            assert (tmp_path / "old/3").exists()
-            assert folders.forget("x/3")
-            assert not folders.forget("x/3")
-            with folders.beneath("x/3") as entry:
-                assert entry is None
-            (tmp_path / "x").symlink_to(tmp_path / "old")
-            with pytest.raises(NotPlainFileError), folders.beneath("x/3"):
-                pass
-
-    def test_they_are_opened_again_after_a_while(
-        self, fs: RealFs, tmp_path: Path, opened: list[str], monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        (tmp_path / "x").mkdir()
-        monkeypatch.setattr(fsops, "_KEPT_S", 0.0)
-        before = os.listdir("/proc/self/fd")
-        with fs.folders(str(tmp_path)) as folders:
-            for _ in range(3):
-                with folders.beneath("x/1"):
-                    pass
-        assert opened == ["x", "x", "x"]
-        assert os.listdir("/proc/self/fd") == before
-
-
 @pytest.mark.usefixtures("umask_077")
 class TestModesWhateverTheUmask:
     def test_every_folder_made_has_the_mode_asked_for(self, fs: RealFs, tmp_path: Path) -> None:
@@ -312,18 +234,6 @@ class TestWhatIsSwappedInForAStagedFile:
 def test_a_regular_file_with_one_link_is_sealed(fs: RealFs, tmp_path: Path) -> None:
     assert fs.seal(put(tmp_path / "a", b"12345"), 0o640).st_size == 5
     assert mode_of(tmp_path / "a") == 0o640
-
-
-@pytest.mark.parametrize("make", [RealFs, MemoryFs])
-def test_what_the_disk_does_not_take_is_said_as_that(make: Callable[[], FsOps], tmp_path: Path) -> None:
-    """After a failed fsync the kernel calls the pages clean: another one would succeed and prove nothing."""
-    fs = make()
-    fs.make_dirs(str(tmp_path), 0o755)
-    fs.write_file(str(tmp_path / "a"), b"a", 0o644)
-    faults.arm("fs.fsync_file:1:EIO")
-    with pytest.raises(NotDurableError) as caught:
-        fs.seal(str(tmp_path / "a"), 0o644)
-    assert caught.value.errno == errno.EIO
 
 
 class TestMovingToAnotherFileSystem:
@@ -425,130 +335,6 @@ class TestAFullDisk:
         assert os.listdir(small_disk) == []
 
 
-class TestRemovingATree:
-    def test_links_in_it_are_removed_not_followed(self, fs: RealFs, tmp_path: Path) -> None:
-        outside = tmp_path / "outside"
-        outside.mkdir()
-        put(outside / "precious")
-        tree = tmp_path / "tree"
-        (tree / "deep").mkdir(parents=True)
-        (tree / "deep" / "link").symlink_to(outside)
-        os.mkfifo(tree / "pipe")
-
-        fs.remove_tree(str(tree))
-
-        assert not tree.exists()
-        assert os.listdir(outside) == ["precious"]
-
-    def test_a_link_in_its_place_is_removed_not_followed(self, fs: RealFs, tmp_path: Path) -> None:
-        outside = tmp_path / "outside"
-        outside.mkdir()
-        put(outside / "precious")
-        (tmp_path / "tree").symlink_to(outside)
-
-        fs.remove_tree(str(tmp_path / "tree"))
-
-        assert not (tmp_path / "tree").is_symlink()
-        assert os.listdir(outside) == ["precious"]
-
-    def test_nothing_there_is_fine(self, fs: RealFs, tmp_path: Path) -> None:
-        fs.remove_tree(str(tmp_path / "tree"))
-
-
-@pytest.fixture(params=["real", "memory"])
-def either(request: pytest.FixtureRequest, tmp_path: Path) -> FsOps:
-    """Yield both implementations of the port, with an empty tmp_path in each."""
-    if request.param == "real":
-        return RealFs()
-    memory = MemoryFs()
-    memory.put_dir(str(tmp_path))
-    return memory
-
-
-def attempt(action: Callable[[], object]) -> object:
-    try:
-        return action()
-    except OSError as error:
-        return errno.errorcode[error.errno or 0]
-
-
-def test_the_memory_answers_as_the_real_one(either: FsOps, tmp_path: Path) -> None:
-    fs, root = either, str(tmp_path)
-
-    def at(name: str) -> str:
-        return os.path.join(root, name)
-
-    fs.write_file(at("f"), b"file", 0o640)
-    answers = [
-        fs.make_dirs(at("d/e"), 0o2750) == [at("d"), at("d/e")],
-        fs.make_dirs(at("d/e"), 0o2750),
-        attempt(lambda: fs.make_dirs(at("f"), 0o755)),
-        attempt(lambda: fs.make_dirs(at("f/g"), 0o755)),
-        attempt(lambda: fs.rename_noreplace(at("f"), at("d"))),
-        attempt(lambda: fs.rename_noreplace(at("none"), at("free"))),
-        attempt(lambda: fs.rename_noreplace(at("f"), at("none/g"))),
-        attempt(lambda: fs.rename_replace(at("f"), at("d"))),
-        attempt(lambda: fs.rename_noreplace(at("f"), at("x" * 256))),
-        attempt(lambda: fs.rename_noreplace(at("f"), at("d/e/g"))),
-        attempt(lambda: fs.rmdir(at("d"))),
-        attempt(lambda: fs.rmdir(at("d/e/g"))),
-        attempt(lambda: fs.unlink(at("none"))),
-        attempt(lambda: fs.unlink(at("none"), missing_ok=True)),
-        attempt(lambda: fs.unlink(at("d"))),
-        attempt(lambda: fs.fsync_dir(at("none"))),
-        attempt(lambda: fs.fsync_dir(at("d/e/g"))),
-        attempt(lambda: fs.list_dir(at("none"))),
-        attempt(lambda: fs.seal(at("none"), 0o600)),
-        bool(fs.seal(at("d/e/g"), 0o604)),
-        fs.lstat(at("none")),
-        fs.lstat(at("d/e/g/h")),
-        fs.list_dir(at("d")),
-        attempt(lambda: fs.move_noreplace(at("d/e/g"), at("d/e/g"))),
-    ]
-    status, folder = fs.lstat(at("d/e/g")), fs.lstat(at("d"))
-    assert status is not None
-    assert folder is not None
-    fs.remove_tree(at("d"))
-
-    # fmt: off
-    assert answers == [
-        True, [], "EEXIST", "EEXIST", "EEXIST", "ENOENT", "ENOENT", "EISDIR", "ENAMETOOLONG", None,
-        "ENOTEMPTY", "ENOTDIR", "ENOENT", None, "EISDIR", "ENOENT", "ENOTDIR", "ENOENT", "ENOENT",
-        True, None, None, ["e"], "EEXIST",
-    ]
-    # fmt: on
-    assert (status.st_size, stat.S_IMODE(status.st_mode), status.st_nlink) == (4, 0o604, 1)
-    assert (stat.S_ISDIR(folder.st_mode), stat.S_IMODE(folder.st_mode)) == (True, 0o2750)
-    assert fs.list_dir(root) == []
-
-
-def exercise(fs: FsOps, root: str) -> None:
-    """Pass every point of fsops that one file system can pass."""
-    fs.make_dirs(f"{root}/d", 0o755)
-    fs.write_file(f"{root}/d/a", b"a", 0o644)
-    fs.seal(f"{root}/d/a", 0o600)
-    fs.rename_noreplace(f"{root}/d/a", f"{root}/d/b")
-    fs.fsync_dir(f"{root}/d")
-    fs.unlink(f"{root}/d/b")
-    fs.rmdir(f"{root}/d")
-    fs.remove_tree(f"{root}/d")
-
-
-FS_POINTS = [name for name in faults.POINTS if name.startswith("fs.") and name != "fs.copy"]
-
-
-@pytest.mark.parametrize("point", FS_POINTS)
-def test_every_point_can_make_its_effect_fail(point: str, either: FsOps, tmp_path: Path) -> None:
-    faults.arm(f"{point}:1:EDQUOT")
-
-    with pytest.raises(OSError, match="injected") as caught:
-        exercise(either, str(tmp_path))
-
-    assert caught.value.errno == errno.EDQUOT
-    names = either.list_dir(f"{tmp_path}/d") if either.lstat(f"{tmp_path}/d") else []
-    assert not [name for name in names if name.startswith(TEMP_PREFIX)]
-
-
 def test_copying_can_be_made_to_fail(fs: RealFs, tmp_path: Path, other_disk: Path) -> None:
     faults.arm("fs.copy:1:EIO")
     src = put(tmp_path / "a")
@@ -562,7 +348,7 @@ def test_copying_can_be_made_to_fail(fs: RealFs, tmp_path: Path, other_disk: Pat
 def test_a_kill_is_a_real_one_and_comes_before_the_effect(tmp_path: Path) -> None:
     put(tmp_path / "a")
     program = (
-        "import sys; from procwatch.delivery.fsops import RealFs; RealFs().rename_noreplace(*sys.argv[1:])"
+        "import sys; from procwatch.delivery.real_fs import RealFs; RealFs().rename_noreplace(*sys.argv[1:])"
     )
     argv = [sys.executable, "-c", program, str(tmp_path / "a"), str(tmp_path / "b")]
 
@@ -580,7 +366,7 @@ def test_a_move_killed_at_any_point_is_finished_by_moving_again(
 ) -> None:
     src, dst = put(tmp_path / "a", b"original"), str(other_disk / "a")
     program = (
-        "import sys; from procwatch.delivery.fsops import RealFs; RealFs().move_noreplace(*sys.argv[1:])"
+        "import sys; from procwatch.delivery.real_fs import RealFs; RealFs().move_noreplace(*sys.argv[1:])"
     )
     argv = [sys.executable, "-c", program, src, dst]
 
