@@ -64,6 +64,7 @@ class Arrivals:
         self._loop = loop
         self._lane = lane
         self._reader = reader
+        self._reading = threading.Lock()  # the lane asks, and watchdog's threads do
         self._sink = sink
         self._request_scan = request_scan
         self._is_there = is_there
@@ -102,7 +103,7 @@ class Arrivals:
         if self._closed or self._names.ignored_by(path) is not None:
             return None
         look = self._take_look(path)
-        is_new = look.kind == "file" and self._reader.known(self._spec.name, path) is None
+        is_new = look.kind == "file" and self._known(path) is None
         return look if is_new else None
 
     def _arrived(self, path: str, cause: Cause, look: Look | None) -> None:
@@ -143,12 +144,17 @@ class Arrivals:
             if look.kind == "missing" and not self._is_there():
                 # The whole inbox is away, and its files may come back with it.
                 look = Look(kind="error", errno=errno.ESTALE)
-            known = self._reader.known(self._spec.name, path)
+            known = self._known(path)
             looked.append((path, cause, look, self._same_content(known, look)))
         self._loop.post(self._looked, looked)
 
     def _take_look(self, path: str) -> Look:
         return take_look(self._spec.path, path, peek=True, ask_writers=True)
+
+    def _known(self, path: str) -> Known | None:
+        """Any thread: what the ledger knows of the path. Its connection is for one at a time."""
+        with self._reading:
+            return self._reader.known(self._spec.name, path)
 
     def _same_content(self, known: Known | None, look: Look) -> Known | None:
         """Return `known` with the file's present identity when only its mtime differs (kept originals)."""

@@ -143,7 +143,9 @@ def swap_file(path: Path, target: Path, work: Path, over: threading.Event) -> No
         else:
             temporary.symlink_to(target)
         os.replace(temporary, path)
-        time.sleep(0.001 * (turns % 7))
+        time.sleep(
+            0.001 * (turns % 31)
+        )  # every step of a file's way is longer than some, on a busy machine too
 
 
 def swap_folder(folder: Path, target: Path, work: Path, over: threading.Event) -> None:

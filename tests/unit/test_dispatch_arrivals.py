@@ -1,5 +1,6 @@
 """Arrivals: what a scan may start, and what it has to leave to its timer."""
 
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -123,3 +124,30 @@ def test_what_is_not_simply_a_new_file_takes_the_usual_way(what: str, tmp_path: 
     _turn(loop)
     assert sink.readied == []
     assert asked == ([] if what == "ignored" else [[(name, Cause.RENAMED)]])
+
+
+class OneAtATime(Reader):
+    """As SQLite's connections: whoever asks while another thread is being answered gets an error, or another's row."""
+
+    def __init__(self) -> None:
+        self._asked = threading.Lock()
+        self.was_asked, self.was_shared = threading.Event(), threading.Event()
+
+    def known(self, inbox: str, path: str) -> None:
+        if not self._asked.acquire(blocking=False):
+            self.was_shared.set()
+            return
+        self.was_asked.set()
+        self.was_shared.wait(0.3)  # long enough for the other thread to come
+        self._asked.release()
+
+
+def test_the_lane_and_the_thread_of_events_do_not_ask_the_ledger_at_once(tmp_path: Path) -> None:
+    reader = OneAtATime()
+    here, _, _ = arrivals(tmp_path)
+    here._reader = cast("Any", reader)
+    images.write(tmp_path / "a.jpg", images.jpeg(1))
+    here.look("b.jpg", Cause.SCAN)
+    assert reader.was_asked.wait(10)
+    here.hint("a.jpg", Cause.RENAMED)
+    assert not reader.was_shared.is_set()
