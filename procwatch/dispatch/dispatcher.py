@@ -242,6 +242,7 @@ class Dispatcher:
     def tick(self, now_s: float) -> float | None:
         """Once a turn of the loop: give idle workers work."""
         again_s = self._pool.tick(now_s)
+        self._wait_for_disks()  # before anything is handed out: what it lets go on has no other turn to wait for
         if not self.stopping:
             self._hand_out(now_s)
         logged_s = self._endings.flush_logged(now_s, at_once=self.stopping)
@@ -299,21 +300,22 @@ class Dispatcher:
     def _suspect_running(self) -> bool:
         return any(job.suspicion for jobs in (self._starting, self._running) for job in jobs.values())
 
-    def _press_back(self) -> None:
-        """Pause an inbox's scans while enough of it is in memory, so that a million waiting files cost none.
+    def _wait_for_disks(self) -> None:
+        """Start no job of an inbox while its disk cannot keep up with the workers: what they made waits in memory."""
+        for name, runtime in self._inboxes.items():
+            if runtime.unfinished > UNFINISHED_MANY:
+                self._backlog.pause(name, FINISHING)
+            elif runtime.unfinished < UNFINISHED_FEW:
+                self._backlog.resume(name, FINISHING)
 
-        And start none of its jobs while its disk cannot keep up with the workers: what they made waits in memory, too.
-        """
+    def _press_back(self) -> None:
+        """Pause an inbox's scans while enough of it is in memory, so that a million waiting files cost none."""
         # What suspects made is published at once: whatever ends the daemon meanwhile is counted against them.
         may_gather = not (self.stopping or self._backlog.has_suspects or self._suspect_running())
         for name, runtime in self._inboxes.items():
             waiting = self._backlog.count(name)
             runtime.is_backlogged = waiting > 0 and may_gather
             count = waiting + len(runtime.arrivals.settling)
-            if runtime.unfinished > UNFINISHED_MANY:
-                self._backlog.pause(name, FINISHING)
-            elif runtime.unfinished < UNFINISHED_FEW:
-                self._backlog.resume(name, FINISHING)
             runtime.set_backpressure(full=count > (LOW_WATER if runtime.is_full else HIGH_WATER))
 
     def _begin(self, jobs: list[Job]) -> None:

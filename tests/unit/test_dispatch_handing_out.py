@@ -76,13 +76,13 @@ class Desk:
         self.registry = Registry()
         self.writes: list[tuple[str, Callable[[], None]]] = []
         arrivals = SimpleNamespace(settling={})
-        runtime = SimpleNamespace(
+        self.runtime = SimpleNamespace(
             spec=SPEC, recipe=RECIPE, arrivals=arrivals, unfinished=0, is_full=False, is_backlogged=False,
             set_backpressure=lambda *, full: None,
         )  # fmt: skip
         parts: dict[str, Any] = {
             "loop": self.loop, "pool": self.pool, "registry": self.registry, "backlog": self.backlog,
-            "journal": SimpleNamespace(submit=self.submit), "inboxes": {"in": runtime},
+            "journal": SimpleNamespace(submit=self.submit), "inboxes": {"in": self.runtime},
             "endings": SimpleNamespace(flush_logged=lambda now_s, at_once: None),
         }  # fmt: skip
         budget = Budget(total_bytes=4 * GIB, grant_bytes=GIB // 2)
@@ -172,3 +172,15 @@ def test_at_the_end_nothing_is_left_at_a_worker_but_what_it_works_at() -> None:
     desk.turn()
     assert desk.pool.jobs() == [["a"], ["b"]]
     assert [job.attempt for job in map(desk.registry.get, "abcd") if job] == [1, 1, 0, 0]
+
+
+def test_when_the_disk_has_caught_up_the_same_turn_hands_out_again() -> None:
+    """No other turn may come: workers are idle, nothing is on its way. One came by a timer of a second."""
+    desk = Desk()
+    desk.runtime.unfinished = 201
+    desk.add(*"ab")
+    desk.turn()
+    assert desk.pool.jobs() == [[], []]
+    desk.runtime.unfinished = 99
+    desk.turn()
+    assert desk.pool.jobs() == [["a"], ["b"]]
