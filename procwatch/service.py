@@ -56,7 +56,6 @@ class Service:
         self._state_lock = -1
         self._began_s = time.monotonic()
         self._stop_reason = ""
-        self._hangup_stops = False
         self._deadline_s = 0.0
         self.ready = False
         self.first_worker = False

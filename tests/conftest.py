@@ -1,8 +1,11 @@
 """What holds for every test: long runs happen only when they are asked for."""
 
 import signal
+from collections.abc import Iterator
 
 import pytest
+
+from procwatch import faults
 
 
 def pytest_configure() -> None:
@@ -18,3 +21,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if item.get_closest_marker("soak"):
             item.add_marker(skip)
+
+
+@pytest.fixture
+def no_faults() -> Iterator[None]:
+    """Pass fault points unharmed, but for what the test arms itself."""
+    faults.arm("")
+    yield
+    faults.arm(None)

@@ -85,7 +85,7 @@ def _known(row: tuple[Any, ...]) -> Known:
 
 
 class LedgerReader:
-    """Read-only questions, on a connection of its own. One instance a thread."""
+    """Read-only questions, on a connection of its own: for one thread at a time."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._db = connection

@@ -53,9 +53,8 @@ class Publisher:
         with self._fs.folders(self._spec.path) as inbox:
             planned = [plan for order in orders if (plan := self._planner.plan(order, inbox)) is not None]
             intents = self._submit_intents(planned)
-            sealed = {
-                plan.order.job for plan in planned if self._is_sealed(plan)
-            }  # while the ledger's disk works
+            # While the ledger's disk works:
+            sealed = {plan.order.job for plan in planned if self._is_sealed(plan)}
             intended = [plan for plan in self._committed(planned, intents, inbox) if plan.order.job in sealed]
         placed = [plan for plan in intended if self._place(plan)]
         placed = self._sync_folders(placed)

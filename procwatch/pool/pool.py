@@ -150,7 +150,9 @@ class ProcessWorkerPool:
             elif slot.worker is not None and slot.worker.died_idle(now_s):
                 self._replace_lost(slot, slot.worker)
         canary_s = self._verdicts.tick(now_s)
-        return min((*due, canary_s) if canary_s is not None else due, default=None)
+        if canary_s is not None:
+            due.append(canary_s)
+        return min(due, default=None)
 
     def revoke(self) -> None:
         for slot in self._slots:

@@ -143,9 +143,8 @@ def swap_file(path: Path, target: Path, work: Path, over: threading.Event) -> No
         else:
             temporary.symlink_to(target)
         os.replace(temporary, path)
-        time.sleep(
-            0.001 * (turns % 31)
-        )  # every step of a file's way is longer than some, on a busy machine too
+        # Some lives are longer than a file's whole way, on a busy machine too, and some shorter than each step of it.
+        time.sleep(0.001 * (turns % 31))
 
 
 def swap_folder(folder: Path, target: Path, work: Path, over: threading.Event) -> None:

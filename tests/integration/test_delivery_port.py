@@ -3,7 +3,7 @@
 import errno
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,14 +13,7 @@ from procwatch.delivery.fsops import TEMP_PREFIX, FsOps, NotDurableError
 from procwatch.delivery.real_fs import RealFs
 from procwatch.testing import MemoryFs
 
-pytestmark = pytest.mark.integration
-
-
-@pytest.fixture(autouse=True)
-def _disarmed() -> Iterator[None]:
-    faults.arm("")
-    yield
-    faults.arm(None)
+pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("no_faults")]
 
 
 @pytest.fixture(params=["real", "memory"])

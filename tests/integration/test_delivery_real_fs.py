@@ -15,16 +15,9 @@ from procwatch.delivery import sys_calls
 from procwatch.delivery.fsops import NotPlainFileError
 from procwatch.delivery.real_fs import RealFs
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("no_faults")]
 
 MTIME_NS = 1_600_000_000_123_456_789
-
-
-@pytest.fixture(autouse=True)
-def _disarmed() -> Iterator[None]:
-    faults.arm("")
-    yield
-    faults.arm(None)
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ def _pids() -> list[int]:
 
 
 def _stat(pid: int) -> tuple[str, int, int] | None:
-    """Return (state letter, parent pid, session id) of a process, None when it is gone."""
+    """Return (state letter, parent pid, session id) of a process or a thread, None when it is gone."""
     try:
         text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     except OSError:
@@ -118,11 +118,8 @@ def freeze(pid: int) -> None:
 
 
 def _all_threads_are_stopped(pid: int) -> bool:
-    try:
-        stats = [stat.read_text(errors="replace") for stat in Path(f"/proc/{pid}/task").glob("*/stat")]
-    except OSError:  # one ended meanwhile
-        return False
-    return all(stat.rpartition(")")[2].split()[0] == "T" for stat in stats)
+    found = [_stat(int(thread)) for thread in os.listdir(f"/proc/{pid}/task")]
+    return all(status is not None and status[0] == "T" for status in found)
 
 
 def freeze_at_work(pids: Iterable[int], path: Path) -> int:

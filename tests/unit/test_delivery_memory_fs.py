@@ -1,7 +1,6 @@
 """The file system in memory loses exactly what its model says."""
 
 import errno
-from collections.abc import Iterator
 
 import pytest
 
@@ -9,14 +8,7 @@ from procwatch import faults
 from procwatch.delivery.fsops import NotPlainFileError
 from procwatch.testing import FakeClock, MemoryFs
 
-pytestmark = pytest.mark.unit
-
-
-@pytest.fixture(autouse=True)
-def _disarmed() -> Iterator[None]:
-    faults.arm("")
-    yield
-    faults.arm(None)
+pytestmark = [pytest.mark.unit, pytest.mark.usefixtures("no_faults")]
 
 
 @pytest.fixture

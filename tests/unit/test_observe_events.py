@@ -47,7 +47,7 @@ def line(name: str, /, **changes: Any) -> dict[str, Any]:
     return {**EVENTS[name].example, **changes}
 
 
-def test_every_event_of_the_design_is_in_the_catalogue() -> None:
+def test_every_event_that_is_promised_is_in_the_catalogue() -> None:
     assert set(PROMISED) <= set(EVENTS)
 
 
