@@ -9,7 +9,7 @@ import secrets
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -129,6 +129,41 @@ class RenderTask:
     output_mode: int = 0o600  # of new files: what the published one is to have, so that nobody has to set it
     want_digest: bool = False
     grant_bytes: int = 0  # memory that it may take beside the idle worker's; 0: what every job may
+
+    def __reduce__(self) -> Any:
+        # As one tuple, in a third of the time: a dataclass with slots gets and sets its state field by field in Python.
+        file, caps = self.fingerprint, self.limits
+        return _task, (
+            (self.job, self.attempt, self.root, self.path, self.recipe, self.staging_root),
+            (file.device, file.inode, file.size, file.mtime_ns),
+            (caps.max_pixels, caps.max_bytes, caps.max_frames, caps.timeout_s),
+            (self.output_mode, self.want_digest, self.grant_bytes),
+        )
+
+
+def _task(
+    work: tuple[str, int, str, str, object, str],
+    file: tuple[int, int, int, int],
+    caps: tuple[int, int, int, float],
+    rest: tuple[int, bool, int],
+) -> RenderTask:
+    job, attempt, root, path, recipe, staging_root = work
+    device, inode, size, mtime_ns = file
+    max_pixels, max_bytes, max_frames, timeout_s = caps
+    output_mode, want_digest, grant_bytes = rest
+    return RenderTask(
+        job=job,
+        attempt=attempt,
+        root=root,
+        path=path,
+        fingerprint=Fingerprint(device=device, inode=inode, size=size, mtime_ns=mtime_ns),
+        recipe=recipe,
+        staging_root=staging_root,
+        limits=Limits(max_pixels=max_pixels, max_bytes=max_bytes, max_frames=max_frames, timeout_s=timeout_s),
+        output_mode=output_mode,
+        want_digest=want_digest,
+        grant_bytes=grant_bytes,
+    )
 
 
 #: Below an outbox: what is not published yet.

@@ -44,6 +44,8 @@ LOW_WATER: Final = 1000
 #: Above this many finished files of an inbox that its disk has not taken yet, none of its jobs is started.
 UNFINISHED_MANY: Final = 200
 UNFINISHED_FEW: Final = 100
+#: A commit takes a tenth of this, and a disk that is slow holds nothing else up for longer.
+_COMMIT_S: Final = 0.001
 
 
 class Dispatcher:
@@ -328,11 +330,13 @@ class Dispatcher:
             for start in starts:
                 start(ledger)
 
-        self._journal.submit(
+        ticket = self._journal.submit(
             write,
             point="ledger.started",
             then=partial(self._loop.post, self._recorded, jobs),
         )
+        if len(jobs) == 1:
+            ticket.wait(_COMMIT_S)  # the journal has the GIL now instead of after this turn
 
     def _start(self, job: Job) -> Callable[[Ledger], None]:
         recipe = self._inboxes[job.inbox].recipe

@@ -236,7 +236,10 @@ class InboxRuntime:
 
     def _flush_soon(self) -> None:
         """At once if somebody may wait for it; else when there is company for it, which spares commits and fsyncs."""
-        if not self.is_backlogged or len(self._orders) >= _GATHER_MANY:
+        if not self.is_backlogged:
+            self._flush_orders()
+            self._loop.rest()  # the lane has the GIL now instead of after this turn
+        elif len(self._orders) >= _GATHER_MANY:
             self._flush_orders()
         elif self._gathering is None:
             self._gathering = self._loop.call_later(_GATHER_S, self._flush_orders)

@@ -56,6 +56,11 @@ class Ticket(Generic[T]):
         if self._then is not None:
             self._then(self)
 
+    def wait(self, timeout_s: float) -> None:
+        """Return when the write ended, or after so long."""
+        if self._ended.acquire(timeout=timeout_s):
+            self._ended.release()
+
     def exception(self, timeout_s: float | None = None) -> BaseException | None:
         """Wait for the end; return why the write failed, None when it is committed. Raises TimeoutError."""
         if not self._ended.acquire(timeout=-1 if timeout_s is None else timeout_s):

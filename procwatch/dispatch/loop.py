@@ -15,6 +15,8 @@ from typing import Any
 _BURST = 1000
 #: The longest sleep: bounds how late a missed wake-up or a clock change can be noticed.
 _MAX_WAIT_S = 5.0
+#: Other threads get the GIL for so long when somebody asks for it: a lane plans a publication in half of it.
+_REST_S = 0.0005
 
 
 class Timer:
@@ -40,6 +42,7 @@ class Loop:
         self._timers: list[tuple[float, int, Timer]] = []
         self._order = itertools.count()
         self._stopped = False
+        self._rests = False
         self.clock = clock
         self.turns = 0  # progress, for whoever watches over the loop
 
@@ -57,6 +60,10 @@ class Loop:
         """Run the call after a delay. Loop thread only."""
         return self.call_at(self.clock() + delay_s, function, *arguments)
 
+    def rest(self) -> None:
+        """Let other threads go first, for a moment, when this burst is over: they do what somebody waits for. Loop thread only."""
+        self._rests = True
+
     def stop(self) -> None:
         """Leave run() after the current turn."""
         self._stopped = True
@@ -73,6 +80,12 @@ class Loop:
             wait_s = self._wait_s(self.clock(), again_s)
 
     def _drain(self, wait_s: float) -> None:
+        self._burst(wait_s)
+        if self._rests:
+            self._rests = False
+            self._burst(_REST_S)
+
+    def _burst(self, wait_s: float) -> None:
         try:
             function, arguments = (
                 self._mailbox.get(timeout=wait_s) if wait_s > 0 else self._mailbox.get_nowait()

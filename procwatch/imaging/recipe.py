@@ -2,9 +2,10 @@
 
 import hashlib
 import json
+import pickle
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from types import MappingProxyType
 from typing import Any, Final, Literal
 
@@ -66,8 +67,19 @@ class Recipe:
         text = json.dumps(_essence(self), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {key: value for key, value in self.__dict__.items() if key != "hash"}
+    @cached_property
+    def _pickled(self) -> bytes:
+        return pickle.dumps((self.name, self.outputs, self.formats, self.resampler))
+
+    def __reduce__(self) -> Any:
+        return _unpickled, (self._pickled,)
+
+
+@lru_cache(maxsize=16)
+def _unpickled(data: bytes) -> Recipe:
+    """Return the recipe; a worker gets the same one with every task."""
+    name, outputs, formats, resampler = pickle.loads(data)  # noqa: S301 (the daemon made it, as the task around it)
+    return Recipe(name=name, outputs=outputs, formats=formats, resampler=resampler)
 
 
 def _essence(recipe: Recipe) -> dict[str, Any]:

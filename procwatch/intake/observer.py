@@ -127,7 +127,7 @@ class InboxObserver:
         return f"{counted(len(unwatched), 'folder')} cannot be watched, first {os.fsdecode(path)}: {os.strerror(code)}"
 
     def _native_observer(self) -> BaseObserver:
-        instance = CarefulInotifyFD(os.fsencode(self._real_root), self._lost)
+        instance = CarefulInotifyFD(os.fsencode(self._real_root), self._lost, self._file)
         instance.start()
         self._inotify = instance
         observer = BaseObserver(ArrivalEmitter, inotify_fd=instance, deliver=self._safely)
@@ -172,6 +172,14 @@ class InboxObserver:
         except Exception:  # noqa: BLE001 (an exception would end watchdog's thread without a word)
             self.callback_errors += 1
 
+    def _file(self, path: bytes, cause: Cause) -> None:
+        """Pass on what happened to a file."""
+        try:
+            if below := self._relative(path):
+                self._on_arrival(below, cause)
+        except Exception:  # noqa: BLE001 (as above)
+            self.callback_errors += 1
+
     def _safely(self, event: FileSystemEvent) -> None:
         try:
             self._handle(event)
@@ -179,7 +187,7 @@ class InboxObserver:
             self.callback_errors += 1
 
     def _handle(self, event: FileSystemEvent) -> None:
-        """Translate one event of watchdog."""
+        """Translate one event of watchdog: of a folder and what was in it, or of a pass."""
         if isinstance(event, FileSeenEvent):
             self._on_arrival(os.fsdecode(event.src_path), Cause.SCAN)
         elif isinstance(event, FileMovedEvent | DirMovedEvent):
@@ -188,15 +196,11 @@ class InboxObserver:
                 self._on_directory(path)
             elif path:
                 self._on_arrival(path, Cause.RENAMED)
-        else:
-            self._handle_in_place(event, self._relative(event.src_path))
+        elif path := self._relative(event.src_path):
+            self._handle_created(event, path)
 
-    def _handle_in_place(self, event: FileSystemEvent, path: str) -> None:
-        if not path:
-            return
-        if isinstance(event, FileClosedEvent):
-            self._on_arrival(path, Cause.CLOSED)
-        elif isinstance(event, FileCreatedEvent):
+    def _handle_created(self, event: FileSystemEvent, path: str) -> None:
+        if isinstance(event, FileCreatedEvent):
             # A synthetic one stands for a file in a folder that was moved in whole: it was there already.
             self._on_arrival(path, Cause.SCAN if event.is_synthetic else Cause.CREATED)
         elif isinstance(event, DirCreatedEvent) and named_like_image(path):

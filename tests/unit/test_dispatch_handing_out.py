@@ -88,9 +88,10 @@ class Desk:
         budget = Budget(total_bytes=4 * GIB, grant_bytes=GIB // 2)
         self.dispatcher = Dispatcher(limits=Limits(), memory=budget, log=structlog.get_logger(), **parts)
 
-    def submit(self, operation: Any, *, point: str = "", then: Any = None) -> None:
-        ticket = SimpleNamespace(exception=lambda: None)
+    def submit(self, operation: Any, *, point: str = "", then: Any = None) -> SimpleNamespace:
+        ticket = SimpleNamespace(exception=lambda: None, wait=lambda timeout_s: None)
         self.writes.append((point, (lambda: then(ticket)) if then else lambda: None))
+        return ticket
 
     def add(self, *names: str, suspicion: int = 0) -> None:
         for name in names:

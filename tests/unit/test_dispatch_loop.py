@@ -6,6 +6,7 @@ import time
 
 import pytest
 
+from procwatch.dispatch import loop as loop_room
 from procwatch.dispatch.loop import Loop
 
 pytestmark = pytest.mark.unit
@@ -82,3 +83,48 @@ def test_other_threads_wake_the_loop() -> None:
     began_s = time.monotonic()
     loop.run(lambda now_s: None)
     assert time.monotonic() - began_s < 4.0
+
+
+def test_a_call_that_asks_for_rest_lets_other_threads_go_before_the_tick(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(loop_room, "_REST_S", 10.0)
+    loop = Loop()
+    seen: list[str] = []
+    begin = threading.Event()
+
+    def lane() -> None:
+        begin.wait()
+        loop.post(seen.append, "done by another thread")
+
+    def hand_on() -> None:
+        seen.append("handed on")
+        begin.set()
+        loop.rest()
+
+    def tick(now_s: float) -> None:
+        seen.append("tick")
+        if len(seen) > 1:
+            loop.stop()
+
+    other = threading.Thread(target=lane)
+    other.start()
+    loop.post(hand_on)
+    loop.run(tick)
+    other.join()
+    assert seen == ["handed on", "done by another thread", "tick"]
+
+
+def test_a_rest_is_short_when_nothing_comes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop_room, "_REST_S", 0.02)
+    loop = Loop()
+    loop.post(loop.rest)
+    ticks: list[float] = []
+
+    def tick(now_s: float) -> None:
+        ticks.append(now_s)
+        loop.stop()
+
+    began_s = loop.clock()
+    loop.run(tick)
+    assert 0.02 <= ticks[0] - began_s < 5

@@ -55,6 +55,12 @@ def test_the_hash_is_stable_across_processes_and_releases() -> None:
     assert pickle.loads(pickle.dumps(WEB)).hash == WEB.hash
 
 
+def test_a_worker_gets_the_same_recipe_with_every_task() -> None:
+    first, second = pickle.loads(pickle.dumps(WEB)), pickle.loads(pickle.dumps(WEB))
+    assert first == WEB
+    assert first is second
+
+
 def test_the_hash_ignores_the_order_of_parameters_and_what_may_be_read() -> None:
     def recipe(*params: tuple[str, int]) -> Recipe:
         return Recipe(name="r", outputs=(Output(name="o", steps=(Step(op="fit", params=params),)),))

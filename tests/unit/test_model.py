@@ -1,12 +1,14 @@
-"""Job ids sort in the order in which they were given out, whatever the clock does."""
+"""Job ids sort in the order in which they were given out, whatever the clock does; a task arrives whole."""
 
+import dataclasses
+import pickle
 import time
 from collections.abc import Iterator
 
 import pytest
 
 from procwatch import model
-from procwatch.model import ids_start_after, new_id
+from procwatch.model import Fingerprint, Limits, RenderTask, ids_start_after, new_id
 
 pytestmark = pytest.mark.unit
 
@@ -37,3 +39,26 @@ def test_ids_go_up_from_those_of_a_run_whose_clock_was_ahead() -> None:
     ids_start_after(None)
     ids_start_after("0" * 18)
     assert new_id() > ahead
+
+
+def test_a_task_arrives_at_a_worker_as_it_was_sent() -> None:
+    task = RenderTask(
+        job="job",
+        attempt=2,
+        root="/in",
+        path="a\udcff.jpg",
+        fingerprint=Fingerprint(device=1, inode=2, size=3, mtime_ns=4),
+        recipe=("any", "value"),
+        staging_root="/out/staging",
+        limits=Limits(max_pixels=5, max_bytes=6, max_frames=7, timeout_s=8.5),
+        output_mode=0o640,
+        want_digest=True,
+        grant_bytes=9,
+    )
+    defaults = [
+        field
+        for field in dataclasses.fields(RenderTask)
+        if field.default is not dataclasses.MISSING and getattr(task, field.name) == field.default
+    ]
+    assert defaults == []  # else one that is forgotten on the way would not be missed
+    assert pickle.loads(pickle.dumps(task)) == task
