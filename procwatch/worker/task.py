@@ -2,17 +2,17 @@
 
 import dataclasses
 import errno
-import hashlib
 import os
 from collections.abc import Callable
 from io import BufferedReader
-from typing import Final
+from typing import BinaryIO, Final
 
 from procwatch.errors import ImageError
 from procwatch.fdopen import open_beneath
 from procwatch.imaging import render as imaging
 from procwatch.imaging.recipe import Recipe
 from procwatch.model import Fingerprint, Rendered, RenderFailed, RenderResult, RenderTask, staging_prefix
+from procwatch.worker.digest import digested
 
 #: What the *output* side does wrong is nobody's fault in the inbox: it must not cost a file its attempt.
 _ENVIRONMENT: Final = frozenset(
@@ -63,16 +63,17 @@ def _render_opened(
     assert isinstance(recipe, Recipe)
     staging = staging_prefix(task.staging_root, slot, task.job, task.attempt)
     folder, prefix = os.path.split(staging)
-    digest = None
+    content: BinaryIO = source
+    digest: Callable[[], str] | None = None
     try:
         if (
             task.want_digest and task.fingerprint.size <= task.limits.max_bytes
         ):  # a sparse file can have terabytes
-            digest = hashlib.file_digest(source, "sha256").hexdigest()
-            source.seek(0)
+            content, digest = digested(source, task.fingerprint.size)
         rendered = imaging.render(
-            source, recipe, task.limits, folder, prefix=prefix, mode=task.output_mode, admit=admit
+            content, recipe, task.limits, folder, prefix=prefix, mode=task.output_mode, admit=admit
         )
+        return with_digest(rendered, digest() if digest is not None else None)
     except Deferred as deferred:
         return RenderFailed(code="deferred", reason=str(deferred.needed_bytes))
     except ImageError as error:
@@ -87,7 +88,6 @@ def _render_opened(
         if error.errno in _ENVIRONMENT or str(error.filename).startswith(staging):
             return RenderFailed(code="environment", reason=f"{errno_name(error)}: {error.strerror}")
         raise
-    return with_digest(rendered, digest)
 
 
 def with_digest(rendered: Rendered, digest: str | None) -> Rendered:
