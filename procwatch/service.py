@@ -268,7 +268,7 @@ class Service:
 
     def _check_stopped(self, now_s: float, again_s: float | None) -> float | None:
         busy = self._rooms.dispatcher.running or any(
-            runtime.is_finishing for runtime in self._rooms.inboxes.values()
+            runtime.finishing.is_busy for runtime in self._rooms.inboxes.values()
         )
         if not busy or now_s >= self._deadline_s:
             self._loop.stop()

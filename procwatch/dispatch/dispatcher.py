@@ -305,9 +305,9 @@ class Dispatcher:
     def _wait_for_disks(self) -> None:
         """Start no job of an inbox while its disk cannot keep up with the workers: what they made waits in memory."""
         for name, runtime in self._inboxes.items():
-            if runtime.unfinished > UNFINISHED_MANY:
+            if runtime.finishing.unfinished > UNFINISHED_MANY:
                 self._backlog.pause(name, FINISHING)
-            elif runtime.unfinished < UNFINISHED_FEW:
+            elif runtime.finishing.unfinished < UNFINISHED_FEW:
                 self._backlog.resume(name, FINISHING)
 
     def _press_back(self) -> None:
@@ -316,7 +316,7 @@ class Dispatcher:
         may_gather = not (self.stopping or self._backlog.has_suspects or self._suspect_running())
         for name, runtime in self._inboxes.items():
             waiting = self._backlog.count(name)
-            runtime.is_backlogged = waiting > 0 and may_gather
+            runtime.finishing.set_backlogged(backlogged=waiting > 0 and may_gather)
             count = waiting + len(runtime.arrivals.settling)
             runtime.set_backpressure(full=count > (LOW_WATER if runtime.is_full else HIGH_WATER))
 

@@ -11,7 +11,8 @@ from typing import Any, Final, Protocol
 from structlog.typing import FilteringBoundLogger
 
 from procwatch.dispatch import lines
-from procwatch.dispatch.inbox_runtime import InboxRuntime, Order
+from procwatch.dispatch.finishing import Order
+from procwatch.dispatch.inbox_runtime import InboxRuntime
 from procwatch.dispatch.job import Job
 from procwatch.dispatch.journal import Journal, Ticket
 from procwatch.dispatch.ledger import Known
@@ -100,7 +101,7 @@ class Endings:
             line=lines.done(job, runtime.recipe.name, report, rendered),
         )
         self._publishing[job.id] = order
-        runtime.order(order)
+        runtime.finishing.order(order)
 
     def fail(
         self, job: Job, error: str, reason: str, *, report: Report | None = None, staging: str | None = None
@@ -121,7 +122,7 @@ class Endings:
             line=lines.failed(job, runtime.recipe.name, report, error, reason),
         )
         self._failing[job.id] = order
-        runtime.order(order)
+        runtime.finishing.order(order)
 
     def adopt(self, runtime: InboxRuntime, known: Known, *, told_stuck: bool = False) -> None:
         """After a restart: an ended job whose original is still in the inbox."""
@@ -231,7 +232,7 @@ class Endings:
         order, report = self._publishing.pop(job), self._reports.pop(job, None)
         here = self._registry.get(job)
         assert here is not None
-        self._inboxes[here.inbox].clean(order.staging)
+        self._inboxes[here.inbox].finishing.clean(order.staging)
         if code == "vanished":
             self.requeue.vanish(here, reason)
         elif code == "changed":
@@ -305,7 +306,7 @@ class Endings:
     def _again(self, runtime: InboxRuntime, order: Order) -> None:
         if isinstance(order, DisposeOrder):
             self._disposing[order.job] = order
-        runtime.order(order)
+        runtime.finishing.order(order)
 
     # -- disposal ---------------------------------------------------------------------------------
 
@@ -332,7 +333,7 @@ class Endings:
             report=_error_report(job, failing.line if failing else {}),
         )
         self._disposing[job.id] = order
-        runtime.order(order)
+        runtime.finishing.order(order)
 
     def _tell_stuck(self, job: Job, order: DisposeOrder, what: Disposed) -> None:
         failed = order.disposal == "failed"

@@ -1,8 +1,8 @@
-"""One inbox at work: its lanes, its arrivals, its watch and scans, and the batches for its finishing lane.
+"""One inbox at work: its lanes, its arrivals, its watch and scans.
 
 looking lane    stat, peek, install and check the watch
 scanner         passes over the folder, at the backlog's pace
-finishing lane  recovery, publish, fail, dispose
+finishing lane  recovery, then publish, fail, dispose (dispatch.finishing)
 """
 
 import sqlite3
@@ -14,14 +14,13 @@ from typing import Any, Final, Protocol
 
 from procwatch.delivery.fsops import FsOps
 from procwatch.dispatch.arrivals import Arrivals, Sink
-from procwatch.dispatch.disposing import Disposer
+from procwatch.dispatch.finishing import Finishing, Order
 from procwatch.dispatch.job import RecipePlan
 from procwatch.dispatch.journal import Journal, as_os_error
 from procwatch.dispatch.lane import Lane
 from procwatch.dispatch.ledger import LedgerReader
 from procwatch.dispatch.loop import Loop, Timer
-from procwatch.dispatch.orders import DisposeOrder, FailOrder, PublishOrder, Recovered, Results
-from procwatch.dispatch.publishing import Publisher
+from procwatch.dispatch.orders import Recovered, Results
 from procwatch.dispatch.pulse import Pulse
 from procwatch.dispatch.recovery import Recovery
 from procwatch.dispatch.retry import pause_s
@@ -35,13 +34,6 @@ from procwatch.model import InboxSpec
 
 #: A slow pass must not become the main load: the pause between two is at least this many times its length.
 _RESCAN_FACTOR: Final = 10.0
-#: How long finished jobs wait for company while more are waiting anyway: a batch costs as many commits and fsyncs of
-#: folders as one job does. At 48 photos a second a file cost the daemon 1.56 to 1.61 ms of CPU with 0.6 s, 1.67 to
-#: 1.78 ms with 0.25 s.
-_GATHER_S: Final = 0.6
-_GATHER_MANY: Final = 32
-
-Order = PublishOrder | FailOrder | DisposeOrder
 
 
 class RuntimeEvents(WatchEvents, Protocol):
@@ -85,8 +77,25 @@ class InboxRuntime:
         self._loop = shared.loop
         names = NameFilter(spec.include, spec.ignore)
         self._look_lane = Lane(f"look-{spec.name}", self.lane_error)
-        self._finish_lane = Lane(f"finish-{spec.name}", self.lane_error)
-        self._publisher, self._disposer, self._recovery = self._make_finishers(shared)
+        reader = shared.open_reader()
+        self.finishing = Finishing(
+            spec=spec,
+            loop=shared.loop,
+            fs=shared.fs,
+            journal=shared.journal,
+            reader=reader,
+            results=shared.results,
+            is_there=door.is_same,
+            lines_together=shared.lines_together,
+            on_error=self.lane_error,
+        )
+        self._recovery = Recovery(
+            spec=spec,
+            fs=shared.fs,
+            journal=shared.journal,
+            reader=reader,
+            publisher=self.finishing.publisher,
+        )
         self._scan_reader: LedgerReader | None = None
         self._scanner = Scanner(spec.path, spec.recursive, names, self._chunk, self._pass_ended)
         self.arrivals = Arrivals(
@@ -115,11 +124,6 @@ class InboxRuntime:
             on_silent=lambda: shared.events.fell_silent(self),
             on_answer=self._answers_again,
         )
-        self._orders: list[Order] = []
-        self._gathering: Timer | None = None
-        self._finishing = False
-        self._in_lane = 0  # orders that the finishing lane has
-        self._untold: list[tuple[Callable[..., None], tuple[Any, ...]]] = []  # of the finishing lane
         self._scan_cause = "start"
         self._missed_before = 0
         self._rescan: Timer | None = None
@@ -129,7 +133,6 @@ class InboxRuntime:
         self.scans = 0  # finished passes over the whole inbox
         self.installed = False  # the watch was tried at least once
         self.is_full = False  # enough of it is in memory: scans pause
-        self.is_backlogged = False  # jobs wait for a worker: nobody waits for this very one to be published
         self.failures = 0  # rounds of output trouble in a row
         self.parked: list[Order] = []  # orders that wait for the output side to get well
         self.paused_since_s: float | None = None
@@ -154,12 +157,6 @@ class InboxRuntime:
             self._scan_cause = cause if not folder else self._scan_cause
             self._scanner.request(folder)
 
-    def order(self, order: Order) -> None:
-        """Have the finishing lane do it, in one batch with what else waits."""
-        self._orders.append(order)
-        if not self._finishing:
-            self._flush_soon()
-
     def set_backpressure(self, *, full: bool) -> None:
         """Pause or resume scans; asked at every turn of the loop."""
         if full == self.is_full:
@@ -178,16 +175,7 @@ class InboxRuntime:
         """Whether a scan, or work of the finishing lane, is under way or wanted."""
         # Nobody can say what is in a lost inbox; the watch has told why.
         unseen = not self.scans and not self.watch.is_lost
-        return self.is_finishing or bool(self.parked) or self._scanner.busy or unseen
-
-    @property
-    def unfinished(self) -> int:
-        """Orders that the finishing lane has, or will get."""
-        return self._in_lane + len(self._orders)
-
-    @property
-    def is_finishing(self) -> bool:
-        return self._finishing or bool(self._orders)
+        return self.finishing.is_busy or bool(self.parked) or self._scanner.busy or unseen
 
     def stop_intake(self) -> None:
         """No more arrivals, without waiting for threads that may hang in a dead file system."""
@@ -201,91 +189,10 @@ class InboxRuntime:
 
     def close(self, timeout_s: float) -> None:
         """End the finishing lane after what it has, then let go of the folder."""
-        self._finish_lane.close(timeout_s)
+        self.finishing.close(timeout_s)
         self._door.close()
 
-    # -- finishing lane ---------------------------------------------------------------------------
-
-    def _make_finishers(self, shared: Collaborators) -> tuple[Publisher, Disposer, Recovery]:
-        reader = shared.open_reader()
-        disposer = Disposer(
-            spec=self.spec,
-            fs=shared.fs,
-            journal=shared.journal,
-            post=self._tell_later,
-            results=shared.results,
-            is_there=self._door.is_same,
-        )
-        publisher = Publisher(
-            spec=self.spec,
-            fs=shared.fs,
-            journal=shared.journal,
-            reader=reader,
-            post=self._tell_later,
-            results=shared.results,
-            is_there=self._door.is_same,
-        )
-        recovery = Recovery(
-            spec=self.spec, fs=shared.fs, journal=shared.journal, reader=reader, publisher=publisher
-        )
-        return publisher, disposer, recovery
-
-    def clean(self, staging: str) -> None:
-        """Remove what an attempt left in staging."""
-        self._finish_lane.submit(self._disposer.clean, staging)
-
-    def _flush_soon(self) -> None:
-        """At once if somebody may wait for it; else when there is company for it, which spares commits and fsyncs."""
-        if not self.is_backlogged:
-            self._flush_orders()
-            self._loop.rest()  # the lane has the GIL now instead of after this turn
-        elif len(self._orders) >= _GATHER_MANY:
-            self._flush_orders()
-        elif self._gathering is None:
-            self._gathering = self._loop.call_later(_GATHER_S, self._flush_orders)
-
-    def _flush_orders(self) -> None:
-        if self._gathering is not None:
-            self._gathering.cancel()
-            self._gathering = None
-        batch, self._orders = self._orders, []
-        self._finishing, self._in_lane = True, len(batch)
-        self._finish_lane.submit(self._finish, batch)
-
-    def _finish(self, batch: list[Order]) -> None:
-        """Lane: publish, fail, dispose; tell the loop of the whole at once, because each message costs it a turn."""
-        publish = [order for order in batch if isinstance(order, PublishOrder)]
-        fail = [order for order in batch if isinstance(order, FailOrder)]
-        dispose = [order for order in batch if isinstance(order, DisposeOrder)]
-        try:
-            self._publisher.publish(publish)
-            if fail or dispose:  # they may take long, or hang: what is published is told before
-                self._tell(finished=False)
-            self._disposer.fail(fail)
-            self._disposer.dispose(dispose)
-        finally:
-            self._tell(finished=True)
-
-    def _tell_later(self, function: Callable[..., None], *arguments: Any) -> None:
-        """Lane: keep what is to be told until the end of the step."""
-        self._untold.append((function, arguments))
-
-    def _tell(self, *, finished: bool) -> None:
-        told, self._untold = self._untold, []
-        if told or finished:
-            self._loop.post(self._told, told, finished)
-
-    def _told(self, calls: list[tuple[Callable[..., None], tuple[Any, ...]]], finished: bool) -> None:
-        with self._shared.lines_together():
-            for function, arguments in calls:
-                function(*arguments)
-        if finished:
-            self._finished()
-
-    def _finished(self) -> None:
-        self._finishing, self._in_lane = False, 0
-        if self._orders:
-            self._flush_soon()
+    # -- recovery ---------------------------------------------------------------------------------
 
     def _recover(self) -> None:
         """Lane: put in order what the last run left; a full disk or a folder that went away again is waited out."""
@@ -324,7 +231,7 @@ class InboxRuntime:
         if not self._recovered:
             retry_s = self.watch.admit()
             if retry_s is None:
-                self._finish_lane.submit(self._recover)
+                self.finishing.submit(self._recover)
             else:
                 self._loop.post(self._watch_kept, retry_s, False)
             return

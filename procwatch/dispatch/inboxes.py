@@ -106,7 +106,9 @@ class Inboxes(Mapping[str, InboxRuntime]):
     def finish_leaving(self) -> None:
         """Once a turn: let go of retired inboxes that have nothing left to do."""
         for name, then in list(self._leaving.items()):
-            if self._runtimes[name].is_finishing or any(job.inbox == name for job in self._registry.jobs()):
+            if self._runtimes[name].finishing.is_busy or any(
+                job.inbox == name for job in self._registry.jobs()
+            ):
                 continue
             del self._leaving[name]
             self._runtimes.pop(name).close(0.0)

@@ -89,7 +89,7 @@ class Outcomes:
         runtime = self._inboxes[job.inbox]
         wrong = misfit(runtime.recipe, rendered)
         if wrong:  # the worker lies, or the recipe is a newer one
-            runtime.clean(staging)
+            runtime.finishing.clean(staging)
             self._endings.render_again(job, "staging-lost", wrong, report)
         else:
             self._endings.publish(job, report, in_bounds(rendered), staging)
@@ -117,7 +117,7 @@ class Outcomes:
         if verdict.action == "fail":
             self._endings.fail(job, verdict.error, verdict.reason, report=report, staging=staging)
             return
-        self._inboxes[job.inbox].clean(staging)
+        self._inboxes[job.inbox].finishing.clean(staging)
         self.retry(job, error=verdict.error, reason=verdict.reason, report=report)
 
     def _unrendered(self, job: Job, report: Report, result: RenderFailed, staging: str) -> None:
@@ -127,7 +127,7 @@ class Outcomes:
         if code not in _FREE and young_s <= 0:
             self._charged(job, report, result, staging)
             return
-        runtime.clean(staging)
+        runtime.finishing.clean(staging)
         if code == "environment":
             self._doubt(job, report, reason)
         elif code == "sandbox-stale" and job.stales + 1 >= _MAX_STALES:
@@ -154,7 +154,7 @@ class Outcomes:
         code, reason = result.code, result.reason
         if code == "not-readable" and job.refusals + 1 < _MAX_REFUSALS:
             job.refusals += 1
-            runtime.clean(staging)  # a medium that fails between two outputs leaves the first there
+            runtime.finishing.clean(staging)  # a medium that fails between two outputs leaves the first there
             self.settle_again(job, error=code, reason=reason, after_s=runtime.spec.settle_s)
         else:
             self._endings.fail(job, code, reason, report=report, staging=staging)

@@ -8,7 +8,8 @@ from collections.abc import Callable
 
 from structlog.typing import FilteringBoundLogger
 
-from procwatch.dispatch.inbox_runtime import InboxRuntime, Order
+from procwatch.dispatch.finishing import Order
+from procwatch.dispatch.inbox_runtime import InboxRuntime
 from procwatch.dispatch.loop import Loop
 from procwatch.dispatch.orders import Stage
 from procwatch.dispatch.registry import Registry

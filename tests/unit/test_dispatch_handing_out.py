@@ -77,7 +77,8 @@ class Desk:
         self.writes: list[tuple[str, Callable[[], None]]] = []
         arrivals = SimpleNamespace(settling={})
         self.runtime = SimpleNamespace(
-            spec=SPEC, recipe=RECIPE, arrivals=arrivals, unfinished=0, is_full=False, is_backlogged=False,
+            spec=SPEC, recipe=RECIPE, arrivals=arrivals, is_full=False,
+            finishing=SimpleNamespace(unfinished=0, set_backlogged=lambda *, backlogged: None),
             set_backpressure=lambda *, full: None,
         )  # fmt: skip
         parts: dict[str, Any] = {
@@ -178,10 +179,10 @@ def test_at_the_end_nothing_is_left_at_a_worker_but_what_it_works_at() -> None:
 def test_when_the_disk_has_caught_up_the_same_turn_hands_out_again() -> None:
     """No other turn may come: workers are idle, nothing is on its way. One came by a timer of a second."""
     desk = Desk()
-    desk.runtime.unfinished = 201
+    desk.runtime.finishing.unfinished = 201
     desk.add(*"ab")
     desk.turn()
     assert desk.pool.jobs() == [[], []]
-    desk.runtime.unfinished = 99
+    desk.runtime.finishing.unfinished = 99
     desk.turn()
     assert desk.pool.jobs() == [["a"], ["b"]]

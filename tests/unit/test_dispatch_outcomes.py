@@ -45,7 +45,7 @@ class Scene:
         runtime = SimpleNamespace(
             spec=spec,
             recipe=RECIPE,
-            clean=lambda staging: None,
+            finishing=SimpleNamespace(clean=lambda staging: None),
             pulse=SimpleNamespace(is_late=False),
             arrivals=SimpleNamespace(look=self._take("look")),
         )
