@@ -1,12 +1,13 @@
 """From a file that appears to its last output in place, idle: python -m tests.bench.latency.
 
 Times are taken by inotify on the outbox: a rename for engines that publish whole files, a close for those that write in
-place. Each file comes alone, when the one before is done.
+place. Each file comes alone, when the one before is done. All photos of the corpus, or those that are named.
 """
 
 import argparse
 import ctypes
 import itertools
+import json
 import os
 import select
 import shutil
@@ -16,14 +17,46 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from dataclasses import asdict, dataclass
 from pathlib import Path
+
+from PIL import Image
 
 from tests.bench.peers.engines import ENGINES, OUTPUTS, REPOSITORY, Box, Engine, Running
 
 _CLOSE_WRITE, _MOVED_TO = 0x8, 0x80
 _TIMEOUT_S = 10.0
-#: A small one, one of the middle size among the corpus's files, and a large one: 5, 6 and 16 megapixels.
-_PHOTOS = ("photo-by-spacex.jpg", "ashim-dsilva.jpg", "viktor-forgacs.jpg")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """One photo, one way to bring it; times in ms."""
+
+    photo: str
+    megapixels: float
+    kib: int
+    is_progressive: bool
+    how: str
+    recipe: str
+    count: int
+    p50: float
+    p99: float
+    peer_p50: float
+    peer_p99: float
+    peer_lost: int
+
+    @property
+    def ratio(self) -> float:
+        return self.p50 / self.peer_p50
+
+    def __str__(self) -> str:
+        kind = "progressive" if self.is_progressive else "baseline"
+        lost = f", {self.peer_lost} lost" if self.peer_lost else ""
+        return (
+            f"{self.recipe} {self.how:6} {self.megapixels:4.1f} MP {kind:11} {self.kib:5} KiB:"
+            f" {self.p50:6.1f} (p99 {self.p99:6.1f}) against {self.peer_p50:6.1f} ({self.peer_p99:6.1f}{lost}),"
+            f" {self.ratio:.2f}, n = {self.count}, {self.photo}"
+        )
 
 
 class LostError(RuntimeError):
@@ -64,28 +97,68 @@ class Arrivals:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.bench.latency", description=__doc__)
     corpus = Path(os.environ.get("PROCWATCH_CORPUS", REPOSITORY.parent / "shared" / "corpus"))
-    photos = [corpus / "photos" / name for name in _PHOTOS]
-    parser.add_argument("--photo", type=Path, nargs="+", default=photos)
+    parser.add_argument("--photo", type=Path, nargs="+", default=sorted((corpus / "photos").glob("*.jpg")))
     parser.add_argument("--count", type=int, default=200)
     parser.add_argument("--batch", type=int, default=25, help="files before the other engine has its turn")
     parser.add_argument("--recipe", default="thumb")
+    parser.add_argument("--how", nargs="+", choices=("rename", "close"), default=["rename", "close"])
     parser.add_argument("--peers", type=Path, default=Path.home() / ".cache" / "procwatch-peers")
     parser.add_argument("--place", type=Path, default=Path("/var/tmp"))
+    parser.add_argument("--json", type=Path, help="add the figures to this file")
     args = parser.parse_args()
-    for photo, how in itertools.product(args.photo, ("rename", "close")):
-        data = photo.read_bytes()
-        taken: dict[str, list[float]] = {}
-        lost: Counter[str] = Counter()
-        with tempfile.TemporaryDirectory(dir=args.place, prefix="procwatch-latency-") as root:
-            _measure(args, Path(root), how, data, taken, lost)
-        for name, values in taken.items():
-            ordered = sorted(values)
-            p50, p99 = statistics.median(ordered), ordered[int(len(ordered) * 0.99) - 1]
-            print(
-                f"{photo.stem} {how} {args.recipe} {name}: p50 {1000 * p50:.1f} ms, p99 {1000 * p99:.1f} ms,"
-                f" worst {1000 * ordered[-1]:.1f} ms, n = {len(ordered)}, lost {lost[name]}",
-                flush=True,
-            )
+    compared = []
+    for how, photo in itertools.product(args.how, args.photo):
+        compared.append(_compare(args, photo, how))
+        print(compared[-1], flush=True)
+        if args.json:
+            _add(args.json, compared[-1])
+    for how in args.how:
+        _sum_up(args.recipe, how, [one for one in compared if one.how == how])
+
+
+def _compare(args: argparse.Namespace, photo: Path, how: str) -> Comparison:
+    taken: dict[str, list[float]] = {}
+    lost: Counter[str] = Counter()
+    with tempfile.TemporaryDirectory(dir=args.place, prefix="procwatch-latency-") as root:
+        _measure(args, Path(root), how, photo.read_bytes(), taken, lost)
+    with Image.open(photo) as image:
+        width, height = image.size
+        is_progressive = bool(image.info.get("progressive"))
+    ours, theirs = (sorted(1000 * seconds for seconds in taken[engine.name]) for engine in ENGINES[:2])
+    return Comparison(
+        photo=photo.name,
+        megapixels=round(width * height / 1e6, 1),
+        kib=photo.stat().st_size // 1024,
+        is_progressive=is_progressive,
+        how=how,
+        recipe=args.recipe,
+        count=len(ours),
+        p50=statistics.median(ours),
+        p99=_p99(ours),
+        peer_p50=statistics.median(theirs),
+        peer_p99=_p99(theirs),
+        peer_lost=lost[ENGINES[1].name],
+    )
+
+
+def _p99(ordered: list[float]) -> float:
+    return ordered[max(int(len(ordered) * 0.99) - 1, 0)]
+
+
+def _sum_up(recipe: str, how: str, compared: list[Comparison]) -> None:
+    ratios = sorted(one.ratio for one in compared)
+    not_above = sum(ratio <= 1 for ratio in ratios)
+    tail = max(one.p99 / one.p50 for one in compared)
+    print(
+        f"{recipe} {how}: p50 is {statistics.median(ratios):.2f} of the peer's ({ratios[0]:.2f} to {ratios[-1]:.2f}),"
+        f" not above it for {not_above} of {len(ratios)} photos; p99 at most {tail:.1f} x p50"
+    )
+
+
+def _add(path: Path, one: Comparison) -> None:
+    figures = json.loads(path.read_text()) if path.exists() else {}
+    figures[f"{one.recipe} {one.how} {one.photo}"] = asdict(one)
+    path.write_text(json.dumps(figures, indent=1, sort_keys=True) + "\n")
 
 
 def _measure(  # noqa: PLR0917 (each is named where it is called)
