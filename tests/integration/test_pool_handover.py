@@ -116,8 +116,10 @@ def test_what_a_worker_answered_before_it_died_counts(executor: tuple[HandoverEx
     pid = _first(made, context)
     may_go_on = threading.Event()
     answers = context.answers._answers.fileno()
+    processes.freeze(pid)  # a callback of what is done already would run here
     first = context.ask(made, abs, -1)
     first.add_done_callback(lambda _: may_go_on.wait(30))
+    os.kill(pid, signal.SIGCONT)
     second, third = context.ask(made, abs, -2), context.ask(made, time.sleep, 60)
     eventually(lambda: first.done() and select.select([answers], [], [], 0)[0])
     os.kill(pid, signal.SIGKILL)
