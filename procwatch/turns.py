@@ -8,8 +8,8 @@ to it, nor make the daemon wait: the daemon's reading end is an open file of its
 
 import contextlib
 import fcntl
-import functools
 import os
+import threading
 from multiprocessing.reduction import DupFd
 from typing import Any, Final
 
@@ -20,6 +20,8 @@ class Turns:
     """The daemon's side; pickles as the worker's, while a process is being started, and only then."""
 
     def __init__(self) -> None:
+        self._lock = threading.Lock()  # a thread closes what the loop may be about to use
+        self._is_closed = False
         # O_DIRECT: each write is a packet, and no reader gets a part of one (pipe(2)).
         self._theirs, self._writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK | os.O_DIRECT)
         try:
@@ -30,20 +32,22 @@ class Turns:
             os.close(self._theirs)
             os.close(self._writer)
             raise
-
-    @functools.cached_property
-    def most(self) -> int:
-        """How many tokens can lie there: a packet takes a page. The kernel makes pipes short for who has many (pipe(7))."""
-        return int(fcntl.fcntl(self._writer, fcntl.F_GETPIPE_SZ)) // os.sysconf("SC_PAGE_SIZE")
+        #: How many tokens can lie there: a packet takes a page. The kernel makes pipes short for who has many (pipe(7)).
+        self.most = int(fcntl.fcntl(self._writer, fcntl.F_GETPIPE_SZ)) // os.sysconf("SC_PAGE_SIZE")
 
     def offer(self, number: int) -> None:
-        """Lay down the token of a call, one of `most`. Numbers go up. Never blocks: without a token it is not done."""
-        with contextlib.suppress(BlockingIOError):
-            os.write(self._writer, number.to_bytes(_TOKEN_BYTES, "big"))
+        """Lay down the token of a call, one of `most`. Numbers go up.
+
+        Never blocks: without a token the call is not done. After close() nothing happens, as nobody is there to do it.
+        """
+        with self._lock, contextlib.suppress(BlockingIOError):
+            if not self._is_closed:
+                os.write(self._writer, number.to_bytes(_TOKEN_BYTES, "big"))
 
     def take_back(self) -> int | None:
-        """Return the oldest call that was not begun and will not be; None when there is none."""
-        return _take(self._reader)
+        """Return the oldest call that was not begun and will not be; None when there is none, and after close()."""
+        with self._lock:
+            return None if self._is_closed else _take(self._reader)
 
     def close_theirs(self) -> None:
         """The worker has its end."""
@@ -53,8 +57,11 @@ class Turns:
 
     def close(self) -> None:
         self.close_theirs()
-        os.close(self._reader)
-        os.close(self._writer)
+        with self._lock:
+            if not self._is_closed:
+                self._is_closed = True
+                os.close(self._reader)
+                os.close(self._writer)
 
     def __reduce__(self) -> Any:
         return _receive, (DupFd(self._theirs),)

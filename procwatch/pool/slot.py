@@ -129,7 +129,9 @@ class Worker:
     is_given_up: bool = False  # killed, but not dead: what it waits for does not answer
     is_orphan: bool = False  # lost because the forkserver died, whatever this worker was doing
     _look_at_s: float = 0.0
-    _closed: bool = field(default=False)
+    _closed: bool = False
+    #: A thread closes the worker while the loop may be about to kill it: the descriptor's number may be another's then.
+    _ending: threading.Lock = field(default_factory=threading.Lock)
 
     def submit(self, entry: WorkerEntry, task: RenderTask) -> tuple[int, "Future[bytes]"]:
         """Hand it the task, behind those that it has; return the number of the call and its future.
@@ -186,19 +188,19 @@ class Worker:
     def kill(self, reason: str) -> None:
         """SIGKILL the process. `reason` is set first, so that whoever sees the death knows why."""
         self.kill_reason = self.kill_reason or reason
-        if self._closed:
-            return
-        with contextlib.suppress(ProcessLookupError):
-            signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
+        with self._ending, contextlib.suppress(ProcessLookupError):
+            if not self._closed:
+                signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
 
     def close(self, wait_s: float = DEATH_S) -> str:
         """End the executor and return how the process ended: "SIGKILL", "exit 1", "unknown". Blocks, for seconds at most.
 
         A process that a dead file system keeps from dying is left to the kernel after `wait_s`, its executor to itself.
         """
-        if self._closed:
-            return "unknown"
-        self._closed = True
+        with self._ending:
+            if self._closed:
+                return "unknown"
+            self._closed = True
         self._lifeline.close()  # whatever still runs is killed by the kernel now
         dies = is_over(self.pidfd, wait_ms=int(wait_s * 1000))
         end_executor(self.executor, _JOIN_S if dies else 0.0)

@@ -3,15 +3,18 @@
 import fcntl
 import os
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from procwatch.model import Rendered
 from procwatch.pool.places import PATIENCE_S
+from procwatch.pool.pool import ProcessWorkerPool
 from procwatch.pool.ports import Running
 from tests.support import processes
-from tests.support.pool_bench import PoolBench
+from tests.support.pool_bench import PoolBench, no_pool_threads
+from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(60)]
 
@@ -164,6 +167,34 @@ def test_renewing_takes_back_what_the_old_worker_would_do(tmp_path: Path) -> Non
         bench.until(lambda: all(future.done() for future in running))
         assert [_kind(future) for future in running] == ["done", "revoked"]
         assert bench.ready().report("well").worker_pid != running[0].worker_pid
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda pool: pool.renew("a test"),
+        lambda pool: pool.revoke(),
+        lambda pool: pool.abandon("well-2"),
+        lambda pool: pool.resize(0, timeout_s=20.0),
+        lambda pool: (pool.idle, pool.ahead, pool.room, pool.tick(1e9)),
+    ],
+    ids=["renew", "revoke", "abandon", "resize", "look"],
+)
+def test_what_is_asked_while_a_dead_worker_is_put_away_does_not_touch_it(
+    ask: Callable[[ProcessWorkerPool], object], tmp_path: Path
+) -> None:
+    """A thread closes its descriptors, whose numbers may be other files' then. That ended the daemon by EBADF."""
+    with PoolBench(tmp_path, workers=1) as bench:
+        running = [bench.ready().submit("hang_in_c"), bench.submit("well")]
+        bench.until(lambda: bench.begun(running[0]))
+        worker = bench.pool._slots[0].worker
+        assert worker is not None
+        os.kill(worker.pid, signal.SIGKILL)
+        bench.until(lambda: worker.is_being_buried)
+        eventually(no_pool_threads)
+        ask(bench.pool)
+        bench.until(lambda: all(future.done() for future in running))
+        assert [_kind(future) for future in running] == ["crashed", "revoked"]
 
 
 def test_stopping_answers_everything(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Who takes a call's token has the call: the worker that begins it, or the daemon that wants it back."""
 
 import os
+import tempfile
 from collections.abc import Iterator
 
 import pytest
@@ -55,6 +56,18 @@ def test_a_token_is_taken_once(both: tuple[Turns, WorkerTurns]) -> None:
     assert not theirs.take(1)
     ours.offer(2)
     assert theirs.take(2)
+
+
+def test_what_is_closed_is_not_touched(both: tuple[Turns, WorkerTurns]) -> None:
+    """Its descriptors' numbers may be another file's by then."""
+    ours, _ = both
+    ours.offer(1)
+    ours.close()
+    with tempfile.TemporaryFile() as first, tempfile.TemporaryFile() as second:
+        ours.offer(2)
+        assert ours.take_back() is None
+        ours.close()
+        assert [file.tell() for file in (first, second)] == [0, 0]
 
 
 @pytest.mark.parametrize("mischief", ["close", "block", "partial reads"])
