@@ -235,6 +235,9 @@ class ProcessWorkerPool:
         self._collect(slot, worker)
         if slot.worker is not worker or not slot.turns:
             return now_s + IDLE_CHECK_S
+        if not worker.is_being_buried and worker.is_cut_off:
+            self._lost(slot, worker)
+            return now_s + IDLE_CHECK_S
         again_s = self._watch_deadline(slot, worker, now_s)
         return min(again_s, now_s + _GATHER_S) if len(slot.turns) > _ENOUGH else again_s
 

@@ -178,12 +178,21 @@ class Worker:
 
     def died_idle(self, now_s: float) -> bool:
         """Whether the process has ended; asks the kernel once in a while, and knows at once that its pipe has."""
-        if self._context.answers.is_over:
+        if self._context.answers.is_over or self.is_cut_off:
             return True
         if now_s < self._look_at_s:
             return False
         self._look_at_s = now_s + IDLE_CHECK_S
         return is_over(self.pidfd)
+
+    @property
+    def is_cut_off(self) -> bool:
+        """Whether it lives, but its executor is broken: that hears of it from the fork server, which is dead.
+
+        An executor ends its worker then, unless some thread has just asked multiprocessing for its children. Where the
+        worker is dead, too, what it answered before counts, and the end of its pipe tells.
+        """
+        return bool(getattr(self.executor, "_broken", False)) and not is_over(self.pidfd)
 
     def kill(self, reason: str) -> None:
         """SIGKILL the process. `reason` is set first, so that whoever sees the death knows why."""

@@ -128,9 +128,9 @@ def test_nothing_waits_behind_a_long_task(tmp_path: Path) -> None:
 def test_a_death_is_blamed_on_what_was_at_work(tmp_path: Path, kind: str) -> None:
     with PoolBench(tmp_path, workers=1) as bench:
         running = [bench.ready().submit("slow"), bench.submit(kind)]
-        bench.until(running[0].done)
-        running.append(bench.submit("well"))
-        bench.until(lambda: all(future.done() for future in running))
+        # At that very moment: in the next one the dead worker may be buried.
+        running[0].add_done_callback(lambda _: running.append(bench.submit("well")))
+        bench.until(lambda: len(running) == 3 and all(future.done() for future in running))
         assert _kind(running[0]) == "done"
         death = running[1].result().death
         assert death is not None

@@ -118,12 +118,20 @@ def test_a_job_given_to_a_worker_that_has_just_died_comes_back_unblamed(tmp_path
         assert bench.ran() == []
 
 
-def test_the_forkserver_may_die_and_nobody_is_blamed(tmp_path: Path) -> None:
-    """Its death breaks every executor at once, also those whose workers are well; the next start makes a new one."""
+@pytest.mark.parametrize("ends_them", [True, False])
+def test_the_forkserver_may_die_and_nobody_is_blamed(
+    ends_them: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its death breaks every executor at once, also those whose workers are well; the next start makes a new one.
+
+    An executor may then take its worker for dead and not end it: starting any process asks after all children first.
+    """
+    if not ends_them:
+        monkeypatch.setattr("multiprocessing.popen_fork.Popen._send_signal", lambda popen, number: None)
     with PoolBench(tmp_path) as bench:
         bench.ready()
         forkserver = parent_of(bench.witness.started[0][1])
-        running = [bench.submit("slow"), bench.submit("slow")]
+        running = [bench.submit("hang_in_c"), bench.submit("hang_in_c")]
         os.kill(forkserver, signal.SIGKILL)
         bench.until(lambda: all(future.done() for future in running), timeout_s=5.0)
         for future in running:
