@@ -1,8 +1,11 @@
 """End the process, also when a thread hangs in a dead file system."""
 
+import contextlib
+import errno
 import os
 import sys
 import threading
+from collections.abc import Iterator
 
 
 def leave(code: int) -> int:
@@ -17,3 +20,18 @@ def leave(code: int) -> int:
         sys.stderr.flush()
         os._exit(code)
     return code
+
+
+@contextlib.contextmanager
+def terminal_may_be_gone() -> Iterator[None]:
+    """Print within; a terminal that was closed meanwhile is no error, nor one when the interpreter flushes at its end."""
+    try:
+        yield
+        sys.stdout.flush()
+    except OSError as error:
+        if error.errno != errno.EIO:
+            raise
+        null = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
+        for descriptor in (1, 2):
+            os.dup2(null, descriptor)
+        os.close(null)

@@ -5,7 +5,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, Final
 
-from procwatch.cli.leaving import leave
+from procwatch.cli.leaving import leave, terminal_may_be_gone
 from procwatch.cli.target import add_target_arguments, prepare_and_tell, settings_for
 from procwatch.errors import EXIT_OK, EXIT_SOME_FAILED, UsageError
 from procwatch.units import counted, parse_duration
@@ -67,15 +67,16 @@ def run(args: argparse.Namespace) -> int:
         finally:
             log.close()
     registry = service.registry
-    print_summary(
-        done=registry.done,
-        failed=registry.failed,
-        seconds=time.monotonic() - began_s,
-        by_pid=dict(registry.by_pid),
-        failures=tuple(registry.tally.failures)[-registry.failed :] if registry.failed else (),
-        rest=_rest(service),
-        log_file=settings.log.file,
-    )
+    with terminal_may_be_gone():
+        print_summary(
+            done=registry.done,
+            failed=registry.failed,
+            seconds=time.monotonic() - began_s,
+            by_pid=dict(registry.by_pid),
+            failures=tuple(registry.tally.failures)[-registry.failed :] if registry.failed else (),
+            rest=_rest(service),
+            log_file=settings.log.file,
+        )
     not_got_to = service.stop_reason != DRAINED and service.left
     return leave(code or (EXIT_SOME_FAILED if registry.failed or not_got_to else EXIT_OK))
 
