@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-pytestmark = pytest.mark.unit
+pytestmark = pytest.mark.integration
 
 PROGRAM = """
 from procwatch.cli.leaving import leave, terminal_may_be_gone
