@@ -15,6 +15,7 @@ from procwatch.dispatch.ledger import LedgerReader
 from procwatch.dispatch.loop import Loop, Timer
 from procwatch.dispatch.orders import DisposeOrder, FailOrder, PublishOrder, Results
 from procwatch.dispatch.publishing import Publisher
+from procwatch.dispatch.recovery import Recovery
 from procwatch.model import InboxSpec
 
 #: How long finished jobs wait for company while more are waiting anyway: a batch costs as many commits and fsyncs of
@@ -42,14 +43,14 @@ class Finishing:
         lines_together: Callable[[], AbstractContextManager[None]],
         on_error: Callable[[BaseException], None],
     ) -> None:
-        """Take what a publisher and a disposer need. What is logged within `lines_together` is written at its end."""
+        """Take what publisher, disposer and recovery need. What is logged within `lines_together` is written at its end."""
         self._loop = loop
         self._lines_together = lines_together
         self._lane = Lane(f"finish-{spec.name}", on_error)
         self._disposer = Disposer(
             spec=spec, fs=fs, journal=journal, post=self._tell_later, results=results, is_there=is_there
         )
-        self.publisher = Publisher(
+        self._publisher = Publisher(
             spec=spec,
             fs=fs,
             journal=journal,
@@ -58,6 +59,7 @@ class Finishing:
             results=results,
             is_there=is_there,
         )
+        self.recovery = Recovery(spec=spec, fs=fs, journal=journal, reader=reader, publisher=self._publisher)
         self._orders: list[Order] = []
         self._gathering: Timer | None = None
         self._is_at_work = False
@@ -122,7 +124,7 @@ class Finishing:
         fail = [order for order in batch if isinstance(order, FailOrder)]
         dispose = [order for order in batch if isinstance(order, DisposeOrder)]
         try:
-            self.publisher.publish(publish)
+            self._publisher.publish(publish)
             if fail or dispose:  # they may take long, or hang: what is published is told before
                 self._tell(finished=False)
             self._disposer.fail(fail)

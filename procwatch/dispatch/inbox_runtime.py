@@ -22,7 +22,6 @@ from procwatch.dispatch.ledger import LedgerReader
 from procwatch.dispatch.loop import Loop, Timer
 from procwatch.dispatch.orders import Recovered, Results
 from procwatch.dispatch.pulse import Pulse
-from procwatch.dispatch.recovery import Recovery
 from procwatch.dispatch.retry import pause_s
 from procwatch.dispatch.sizes import Sizes
 from procwatch.intake.door import Door
@@ -77,24 +76,16 @@ class InboxRuntime:
         self._loop = shared.loop
         names = NameFilter(spec.include, spec.ignore)
         self._look_lane = Lane(f"look-{spec.name}", self.lane_error)
-        reader = shared.open_reader()
         self.finishing = Finishing(
             spec=spec,
             loop=shared.loop,
             fs=shared.fs,
             journal=shared.journal,
-            reader=reader,
+            reader=shared.open_reader(),
             results=shared.results,
             is_there=door.is_same,
             lines_together=shared.lines_together,
             on_error=self.lane_error,
-        )
-        self._recovery = Recovery(
-            spec=spec,
-            fs=shared.fs,
-            journal=shared.journal,
-            reader=reader,
-            publisher=self.finishing.publisher,
         )
         self._scan_reader: LedgerReader | None = None
         self._scanner = Scanner(spec.path, spec.recursive, names, self._chunk, self._pass_ended)
@@ -198,7 +189,7 @@ class InboxRuntime:
         """Lane: put in order what the last run left; a full disk or a folder that went away again is waited out."""
         began_s = time.monotonic()
         try:
-            what = self._recovery.run(slots=self._shared.slots, forgiven=self._shared.forgiven)
+            what = self.finishing.recovery.run(slots=self._shared.slots, forgiven=self._shared.forgiven)
         except (OSError, sqlite3.OperationalError) as error:
             self._loop.post(self._recovery_failed, as_os_error(error))
             return

@@ -9,6 +9,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Final
 
 from watchdog.events import (
@@ -127,17 +128,25 @@ class InboxObserver:
         return f"{counted(len(unwatched), 'folder')} cannot be watched, first {os.fsdecode(path)}: {os.strerror(code)}"
 
     def _native_observer(self) -> BaseObserver:
-        instance = CarefulInotifyFD(os.fsencode(self._real_root), self._lost, self._file)
+        instance = CarefulInotifyFD(
+            os.fsencode(self._real_root),
+            partial(self._safely, self._on_overflow),
+            partial(self._safely, self._tell_of_file),
+        )
         instance.start()
         self._inotify = instance
-        observer = BaseObserver(ArrivalEmitter, inotify_fd=instance, deliver=self._safely)
+        observer = BaseObserver(
+            ArrivalEmitter, inotify_fd=instance, deliver=partial(self._safely, self._handle)
+        )
         nobody = FileSystemEventHandler()  # the emitter delivers by itself
         observer.schedule(nobody, self._real_root, recursive=self._recursive, event_filter=_EVENTS)
         return observer
 
     def _polling_observer(self) -> BaseObserver:
         observer = BaseObserver(ScanEmitter, make_pass=self._make_pass, interval_s=self._interval_s)
-        observer.schedule(_Handler(self._safely), self._real_root, recursive=self._recursive)
+        observer.schedule(
+            _Handler(partial(self._safely, self._handle)), self._real_root, recursive=self._recursive
+        )
         return observer
 
     def _make_pass(self) -> Iterator[Found]:
@@ -166,25 +175,15 @@ class InboxObserver:
             return f"the folder cannot be read: {error.strerror or error}"
         return None if now == identity else "another folder is in its place"
 
-    def _lost(self) -> None:
+    def _safely(self, call: Callable[..., None], *arguments: object) -> None:
         try:
-            self._on_overflow()
+            call(*arguments)
         except Exception:  # noqa: BLE001 (an exception would end watchdog's thread without a word)
             self.callback_errors += 1
 
-    def _file(self, path: bytes, cause: Cause) -> None:
-        """Pass on what happened to a file."""
-        try:
-            if below := self._relative(path):
-                self._on_arrival(below, cause)
-        except Exception:  # noqa: BLE001 (as above)
-            self.callback_errors += 1
-
-    def _safely(self, event: FileSystemEvent) -> None:
-        try:
-            self._handle(event)
-        except Exception:  # noqa: BLE001 (as above)
-            self.callback_errors += 1
+    def _tell_of_file(self, path: bytes, cause: Cause) -> None:
+        if below := self._relative(path):
+            self._on_arrival(below, cause)
 
     def _handle(self, event: FileSystemEvent) -> None:
         """Translate one event of watchdog: of a folder and what was in it, or of a pass."""

@@ -44,9 +44,9 @@ def task_for(tmp_path: Path) -> Make:
 
 
 def picture(path: Path, side: int, color: str = "red") -> Path:
-    Image.effect_noise((side, side), 60).convert("RGB").save(path, quality=95) if color == "noise" else (
-        Image.new("RGB", (side, side), color).save(path)
-    )
+    noise = Image.effect_noise((side, side), 60).convert("RGB")
+    made = noise if color == "noise" else Image.new("RGB", (side, side), color)
+    made.save(path, quality=95)
     return path
 
 
@@ -75,9 +75,8 @@ def test_a_file_that_is_overwritten_meanwhile_keeps_digest_and_picture_together(
     other = picture(tmp_path / "b.jpg", 600, "blue").read_bytes()
     before = sha256(path)
 
-    def overwrite(
-        needed_bytes: int,
-    ) -> None:  # called when the header was read and before anything is decoded
+    def overwrite(needed_bytes: int) -> None:
+        """Called when the header was read and before anything is decoded."""
         with path.open("r+b") as file:
             file.write(other)
 

@@ -38,7 +38,7 @@ class Bench:
             on_error=self._failed,
         )
         parts: Any = self.finishing
-        parts.publisher = SimpleNamespace(publish=lambda orders: self.batches.append(len(orders)))
+        parts._publisher = SimpleNamespace(publish=lambda orders: self.batches.append(len(orders)))
         parts._disposer = SimpleNamespace(fail=lambda orders: None, dispose=lambda orders: None)
 
     def _failed(self, error: BaseException) -> None:
