@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from procwatch.imaging.plan import DRAFT_GAP, DRAFT_GAP_LARGE, LARGE_SIDE, density, plan, relative_box
+from procwatch.imaging.plan import density, draft_gap, plan, relative_box
 from procwatch.imaging.recipe import BUILTIN_RECIPES, Output, Step
 
 pytestmark = pytest.mark.unit
@@ -25,7 +25,10 @@ def crop(width: int, height: int, **more: int | str) -> Output:
     ("size", "side", "factor"),
     [
         ((6000, 4000), 400, 8),
-        ((6000, 4000), 600, 4),
+        ((6000, 4000), 600, 8),
+        ((6000, 4000), 660, 4),
+        ((3000, 2000), 600, 2),
+        ((3000, 2000), 500, 4),
         ((6000, 4000), 2048, 2),
         ((4000, 3000), 2048, 1),
         ((4000, 3000), 1600, 2),
@@ -41,7 +44,7 @@ def test_a_jpeg_shrinks_as_far_as_the_gap_allows(size: tuple[int, int], side: in
 def test_shrinking_always_leaves_the_gap(width: int, height: int, side: int) -> None:
     made = plan((fit(side),), (width, height), can_draft=True)
     (task,) = made.tasks
-    gap = DRAFT_GAP_LARGE if max(task.geometry.size) >= LARGE_SIDE else DRAFT_GAP
+    gap = draft_gap(made.draft, max(task.geometry.size))
     assert made.draft == 1 or max(density(task.geometry)) * made.draft * gap <= 1 + 1e-6
 
 
