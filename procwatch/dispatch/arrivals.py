@@ -28,6 +28,9 @@ _MAX_REPORTED: Final = 10_000
 _MAX_REMOVED: Final = 10_000
 #: A file that a scan finds although events flow was missed by them only if it is older than this.
 _MISSED_AFTER_NS: Final = 5_000_000_000
+#: A file that was created is looked at so much later, because most are closed by then, which alone says something. With
+#: a look at once, the event of the close found the lane at work: 0.2 ms of an arrival.
+_LINGER_S: Final = 0.05
 
 _Looked = tuple[str, Cause | None, Look, Known | None]
 
@@ -72,12 +75,14 @@ class Arrivals:
         self.settling: dict[str, Settling] = {}
         self.waiting: dict[str, str] = {}  # path → why it waits, for explain
         self._timers: dict[str, Timer] = {}
+        self._lingering: dict[str, Timer] = {}  # just created, not looked at yet
         self._pending: dict[str, Cause | None] = {}
         self._looking = False
         self._reported: dict[tuple[str, int, int], None] = {}
         self._removed: dict[str, tuple[Fingerprint, int]] = {}
         self._posted = 0  # hints posted by watchdog's threads
         self._handled = 0  # hints taken by the loop
+        self._created = ""  # what the last hint was about, if it was a creation
         self._lock = threading.Lock()
         self._closed = False
         self.missed = 0  # files that only a scan found although events should have told
@@ -87,12 +92,16 @@ class Arrivals:
         with self._lock:  # several watchdog threads may tell of one inbox
             self._posted += 1
             waiting = self._posted - self._handled
+            # The kernel tells of a small file's creation and of its close in one breath.
+            is_alone = waiting == 1 or (waiting == 2 and self._created == path)  # noqa: PLR2004
+            self._created = path if cause is Cause.CREATED else ""
         if waiting > MAX_PENDING_HINTS:
             with self._lock:
                 self._posted -= 1
             self._request_scan("overflow")
             return
-        self._loop.post(self._arrived, path, cause, self._look_here(path) if waiting == 1 else None)
+        look = self._look_here(path) if is_alone and cause is not Cause.CREATED else None
+        self._loop.post(self._arrived, path, cause, look)
 
     def _look_here(self, path: str) -> Look | None:
         """Watchdog's thread, for an event that comes alone: spares the way to the lane and back, 0.25 ms of 1.7.
@@ -115,13 +124,25 @@ class Arrivals:
             self._sink.ignored(self._spec, path, rule)
         elif self._sink.in_work(self._spec.name, path):
             self._sink.touched(self._spec.name, path, cause)
+        elif cause is Cause.CREATED and path not in self.settling and path not in self._pending:
+            self._linger(path)
         elif look is not None and path not in self._pending:
             self._consider(path, cause, look, None)
         else:
             self.look(path, cause)
 
+    def _linger(self, path: str) -> None:
+        if path not in self._lingering:
+            self._lingering[path] = self._loop.call_later(_LINGER_S, self.look, path, Cause.CREATED)
+
+    def _end_linger(self, path: str) -> None:
+        timer = self._lingering.pop(path, None)
+        if timer is not None:
+            timer.cancel()
+
     def look(self, path: str, cause: Cause | None = None, *, after_s: float = 0.0) -> None:
         """Have the path looked at, soon or after a delay."""
+        self._end_linger(path)
         if self._closed:
             return
         if after_s > 0:
@@ -216,6 +237,7 @@ class Arrivals:
         self._removed[path] = (fingerprint, ctime_ns)
 
     def _consider(self, path: str, cause: Cause | None, look: Look, known: Known | None) -> None:
+        self._end_linger(path)
         if self._sink.in_work(self._spec.name, path):
             return
         if path in self._removed and self._removed.pop(path) == (look.fingerprint, look.ctime_ns):
@@ -269,9 +291,10 @@ class Arrivals:
     def close(self) -> None:
         """Take nothing any more; what is on its way from a lane is dropped. What settled counts as waiting still."""
         self._closed = True
-        for timer in self._timers.values():
+        for timer in (*self._timers.values(), *self._lingering.values()):
             timer.cancel()
         self._timers.clear()
+        self._lingering.clear()
 
     def _set_timer(self, path: str, when_s: float) -> None:
         old = self._timers.pop(path, None)

@@ -110,6 +110,46 @@ def test_an_event_that_comes_alone_is_looked_at_where_it_came(tmp_path: Path) ->
     assert sink.readied == ["a.jpg"]
 
 
+@pytest.mark.parametrize("taken", [True, False], ids=["one by one", "both at once"])
+def test_a_file_that_is_closed_as_soon_as_it_is_created_is_looked_at_once(
+    taken: bool, tmp_path: Path
+) -> None:
+    here, sink, loop = arrivals(tmp_path)
+    here._lane = cast("Any", None)  # is not asked
+    images.write(tmp_path / "a.jpg", images.jpeg(1))
+    here.hint("a.jpg", Cause.CREATED)
+    if taken:
+        _turn(loop)
+        assert (sink.readied, here.settling) == ([], {})
+    here.hint("a.jpg", Cause.CLOSED)
+    _turn(loop)
+    assert sink.readied == ["a.jpg"]
+    assert not here._lingering
+
+
+def test_a_file_that_is_created_and_stays_open_is_looked_at_a_little_later(tmp_path: Path) -> None:
+    here, sink, loop = arrivals(tmp_path)
+    asked: list[Any] = []
+    here._lane = cast("Any", SimpleNamespace(submit=lambda function, batch: asked.append(batch)))
+    here.hint("a.jpg", Cause.CREATED)
+    here.hint("b.jpg", Cause.CREATED)
+    loop.call_later(0.2, loop.stop)
+    loop.run(lambda now_s: None)
+    assert [one for batch in asked for one in batch] == [("a.jpg", Cause.CREATED)]
+    assert here._pending == {"b.jpg": Cause.CREATED}, "the lane is at work"
+    assert sink.readied == []
+
+
+def test_a_scan_does_not_pass_over_a_file_that_was_just_created(tmp_path: Path) -> None:
+    here, sink, loop = arrivals(tmp_path)
+    here._lane = cast("Any", SimpleNamespace(submit=lambda function, batch: None))
+    here.hint("a.jpg", Cause.CREATED)
+    _turn(loop)
+    here.scanned([(old_file("a.jpg"), None)], count_missed=False)
+    assert sink.readied == ["a.jpg"]
+    assert not here._lingering
+
+
 @pytest.mark.parametrize("what", ["gone", "known", "ignored"])
 def test_what_is_not_simply_a_new_file_takes_the_usual_way(what: str, tmp_path: Path) -> None:
     here, sink, loop = arrivals(tmp_path)
