@@ -92,6 +92,9 @@ class FsOps(Protocol):
     def read_file(self, path: str, limit_bytes: int) -> bytes:
         """Return the first bytes of a regular file."""
 
+    def same_bytes(self, one: str, other: str) -> bool:
+        """Whether both are regular files with the same content; False when one is not there."""
+
     def lstat(self, path: str) -> os.stat_result | None:
         """Return the status of `path` itself, None when there is nothing."""
 

@@ -141,6 +141,12 @@ class MemoryFs(MemoryDisk):
     def read_file(self, path: str, limit_bytes: int) -> bytes:
         return self.read(path)[:limit_bytes]
 
+    def same_bytes(self, one: str, other: str) -> bool:
+        first, second = (self._nodes.get(self._find(path) or 0) for path in (one, other))
+        if first is None or second is None:
+            return False
+        return (first.kind, first.data) == ("file", second.data) and second.kind == "file"
+
     def lstat(self, path: str) -> os.stat_result | None:
         inode = self._find(path)
         return None if inode is None else self._status(inode, path)

@@ -145,6 +145,16 @@ class RealFs:
             _require_plain(path, os.fstat(fd))
             return os.read(fd, limit_bytes)
 
+    def same_bytes(self, one: str, other: str) -> bool:
+        try:
+            with _opened(one) as first, _opened(other) as second:
+                here, there = os.fstat(first), os.fstat(second)
+                if not (stat.S_ISREG(here.st_mode) and stat.S_ISREG(there.st_mode)):
+                    return False
+                return here.st_size == there.st_size and _same_content(first, second)
+        except (FileNotFoundError, NotADirectoryError, PermissionError, NotPlainFileError):
+            return False
+
     def lstat(self, path: str) -> os.stat_result | None:
         try:
             return os.lstat(path)
@@ -238,9 +248,14 @@ def _is_earlier_copy(source: int, before: os.stat_result, dst: str) -> bool:
     if abs(there.st_mtime_ns - before.st_mtime_ns) > _COARSEST_MTIME_NS:
         return False
     with _opened(dst) as target:
-        while True:
-            block, other = os.read(source, _COPY_BYTES), os.read(target, _COPY_BYTES)
-            if block != other:
-                return False
-            if not block:
-                return True
+        return _same_content(source, target)
+
+
+def _same_content(one: int, other: int) -> bool:
+    """Tell whether what follows in two files is the same."""
+    while True:
+        block = os.read(one, _COPY_BYTES)
+        if block != os.read(other, _COPY_BYTES):
+            return False
+        if not block:
+            return True

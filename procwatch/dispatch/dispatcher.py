@@ -394,6 +394,8 @@ class Dispatcher:
             wait_s=round(max(job.started_s - job.queued_s, 0.0), 3),
         )
         running.add_done_callback(partial(self._loop.post, self._reported, job))
+        if not self._backlog:
+            runtime.finishing.expect(job.path, runtime.recipe)
 
     def release_workers(self, inbox: str) -> None:
         """Take the workers away from the running jobs of an inbox whose file system hangs; nothing is charged."""

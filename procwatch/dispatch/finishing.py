@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from procwatch.delivery.fsops import FsOps
 from procwatch.dispatch.disposing import Disposer
+from procwatch.dispatch.job import RecipePlan
 from procwatch.dispatch.journal import Journal
 from procwatch.dispatch.lane import Lane
 from procwatch.dispatch.ledger import LedgerReader
@@ -81,6 +82,11 @@ class Finishing:
         self._orders.append(order)
         if not self._is_at_work:
             self._flush_soon()
+
+    def expect(self, path: str, recipe: RecipePlan) -> None:
+        """A worker has begun with this file, and nobody waits behind it: prepare what can be prepared."""
+        if not self._is_backlogged and not self.is_busy:
+            self._lane.submit(self._publisher.draft, path, recipe)
 
     def set_backlogged(self, *, backlogged: bool) -> None:
         """Whether jobs wait for a worker: then nobody waits for the very one that is finished. Asked at every turn of the loop."""

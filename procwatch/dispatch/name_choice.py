@@ -31,14 +31,27 @@ class NameChooser:
         self._reader = reader
         self._claimed: dict[tuple[str, str], str] = {}
         self._owners: dict[tuple[str, str], tuple[str, str] | None] = {}
+        self._drafted: dict[tuple[str, str], tuple[str, str] | None] = {}
         self._folders: set[tuple[str, str]] = set()  # that no file bars, and no owner
 
     def begin_batch(self, wished: Iterable[str]) -> None:
         """Forget the last batch, and ask the ledger once for all names that this one wishes for."""
         self._claimed.clear()
         self._folders.clear()
-        keys = {collision_key(part) for name in wished for part in _with_folders(name)}
-        self._owners = self._reader.owners((self._spec.outbox, key) for key in keys) if keys else {}
+        keys = self._keys(wished)
+        drafted, self._drafted = self._drafted, {}
+        self._owners = drafted if drafted.keys() >= keys else self._reader.owners(keys)
+
+    def draft(self, wished: Iterable[str]) -> None:
+        """Ask the ledger already for names that the next batch may wish for.
+
+        Nobody else of this inbox takes one before that batch begins; of one that another inbox takes, the ledger tells
+        when the intent is to be committed.
+        """
+        self._drafted = self._reader.owners(self._keys(wished))
+
+    def _keys(self, names: Iterable[str]) -> set[tuple[str, str]]:
+        return {(self._spec.outbox, collision_key(part)) for name in names for part in _with_folders(name)}
 
     def forget_owners(self) -> None:
         """Somebody else has taken a name in the ledger since: ask again."""
@@ -58,6 +71,8 @@ class NameChooser:
             claim = f"{order.job}/{rendition.output}"
             status = self._fs.lstat(os.path.join(rendition.outbox, name))
             holder = self._holder(rendition.outbox, key, claim, exists=status is not None)
+            if holder == _SOMEBODY and self._is_left(replace(rendition, name=name, key=key), status):
+                holder = order.path
             usable = holder in (None, order.path) or mode == "overwrite"
             # No file replaces a folder, not even where its owner or on_conflict would.
             if usable and not (status is not None and stat.S_ISDIR(status.st_mode)):
@@ -66,6 +81,17 @@ class NameChooser:
             if mode == "fail":
                 raise NameConflictError(name)
         raise NameConflictError(wished)
+
+    def _is_left(self, rendition: Rendition, status: os.stat_result | None) -> bool:
+        """Whether the file that has the name, of which the ledger knows nothing, is this very rendition.
+
+        A power cut right after the rename may leave it so: see publishing. Nothing is lost by replacing it.
+        """
+        place = rendition.outbox, rendition.key
+        if status is None or status.st_size != rendition.size or place in self._claimed:
+            return False
+        path = os.path.join(rendition.outbox, rendition.name)
+        return self._owner(*place) is None and self._fs.same_bytes(path, rendition.staged)
 
     def _is_file(self, outbox: str, name: str) -> bool:
         """Whether the name is, or is about to be, that of an output or of somebody's file, and so of no folder."""

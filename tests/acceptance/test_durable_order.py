@@ -65,7 +65,11 @@ def _whole_calls(lines: list[str]) -> list[str]:
 
 
 def test_what_is_published_is_durable_before_the_original_is_touched(tmp_path: Path) -> None:
-    """fsync(staged), commit(intent) < rename < fsync(outbox) < commit(done) < removal of the original."""
+    """fsync(staged) < rename < fsync(outbox) < commit(done) < removal of the original.
+
+    The intent's commit comes before the rename, too; that it need not be durable by then, where nothing is replaced, is
+    for tests/unit/test_dispatch_power_cut.py.
+    """
     places = Places(root=tmp_path / "site").make()
     photo = places.inbox / "photo.jpg"
     photo.write_bytes(images.jpeg(1))
@@ -81,9 +85,6 @@ def test_what_is_published_is_durable_before_the_original_is_touched(tmp_path: P
         assert found, f"no {what} of {words} in:\n" + "\n".join(calls)
         return found[-1] if last else found[0]
 
-    written = at(
-        "sync_file_range", ".procwatch-staging", last=True
-    )  # the worker's last call: then it answers
     staged = at("fsync", ".procwatch-staging", last=True)
     renames = [at("renameat2", ".procwatch-staging", f"photo-{name}.jpg") for name in ("web", "thumb")]
     folder = at("fsync", f"<{places.outbox}>")
@@ -98,10 +99,21 @@ def test_what_is_published_is_durable_before_the_original_is_touched(tmp_path: P
     assert not [call for call in calls if "fchmod(" in call and ".jpg" in call], (
         "the worker made the outputs with their mode; a change right before an fsync makes that one expensive"
     )
-    assert any(written < commit < min(renames) for commit in commits), (
-        "the intent was not durable before the rename"
-    )
     assert max(renames) < folder
     assert any(folder < commit < removed for commit in commits), (
         "done was not durable before the original went"
     )
+
+
+def test_an_intent_to_replace_is_durable_before_it_is_done(tmp_path: Path) -> None:
+    """Dropped again with other content: the ledger must not call the earlier job done with files that are gone."""
+    places = Places(root=tmp_path / "site").make()
+    photo = places.inbox / "photo.jpg"
+    for number in (1, 2):
+        photo.write_bytes(images.jpeg(number))
+        os.utime(photo, (number, number))
+        calls = traced(places, tmp_path / f"trace-{number}")
+    staged = max(n for n, call in enumerate(calls) if "sync_file_range(" in call)  # then the worker answers
+    renames = [n for n, call in enumerate(calls) if "rename" in call and "photo-web.jpg" in call]
+    commits = [n for n, call in enumerate(calls) if "sync(" in call and "ledger.sqlite-wal" in call]
+    assert any(staged < commit < min(renames) for commit in commits), "\n".join(calls)

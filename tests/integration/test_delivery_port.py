@@ -83,6 +83,26 @@ def test_the_memory_answers_as_the_real_one(either: FsOps, tmp_path: Path) -> No
     assert fs.list_dir(root) == []
 
 
+def test_same_bytes_is_said_of_regular_files_only(either: FsOps, tmp_path: Path) -> None:
+    def at(name: str) -> str:
+        return os.path.join(tmp_path, name)
+
+    for name, data in (("a", b"one"), ("b", b"one"), ("c", b"two"), ("d", b"longer")):
+        either.write_file(at(name), data, 0o644)
+    either.make_dirs(at("folder"), 0o755)
+    same = {name: either.same_bytes(at("a"), at(name)) for name in ("a", "b", "c", "d", "folder", "none")}
+    assert same == {"a": True, "b": True, "c": False, "d": False, "folder": False, "none": False}
+    assert not either.same_bytes(at("none"), at("none"))
+
+
+def test_a_link_to_the_same_bytes_is_not_the_same_file(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"one")
+    (tmp_path / "link").symlink_to("a")
+    os.mkfifo(tmp_path / "fifo")
+    for other in ("link", "fifo"):
+        assert not RealFs().same_bytes(str(tmp_path / "a"), str(tmp_path / other))
+
+
 def exercise(fs: FsOps, root: str) -> None:
     """Pass every fault point that one file system can pass."""
     fs.make_dirs(f"{root}/d", 0o755)

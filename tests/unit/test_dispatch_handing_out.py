@@ -78,7 +78,7 @@ class Desk:
         arrivals = SimpleNamespace(settling={})
         self.runtime = SimpleNamespace(
             spec=SPEC, recipe=RECIPE, arrivals=arrivals, is_full=False,
-            finishing=SimpleNamespace(unfinished=0, set_backlogged=lambda *, backlogged: None),
+            finishing=SimpleNamespace(unfinished=0, set_backlogged=lambda *, backlogged: None, expect=lambda *_: None),
             set_backpressure=lambda *, full: None,
         )  # fmt: skip
         parts: dict[str, Any] = {

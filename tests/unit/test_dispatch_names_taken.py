@@ -53,3 +53,41 @@ def test_a_file_that_appears_there_is_not_replaced() -> None:
 def test_a_folder_that_appears_there_is_not_entered() -> None:
     found = published("a.jpg", lambda fs: fs.put("/out/a-web.jpg/theirs", b"somebody's"))
     assert found["/out/a-web-2.jpg"] == b"web of picture"
+
+
+@pytest.mark.parametrize(
+    ("there", "outputs"),
+    [
+        (b"web of picture", {"/out/a-web.jpg", "/out/a-thumb.jpg"}),
+        (b"WEB of picture", {"/out/a-web.jpg", "/out/a-web-2.jpg", "/out/a-thumb.jpg"}),
+    ],
+    ids=["same bytes", "same size"],
+)
+def test_a_file_that_the_ledger_does_not_know_is_ours_if_it_holds_the_same_bytes(
+    there: bytes, outputs: set[str]
+) -> None:
+    """A power cut may leave a rendition in place and take its intent away; or the ledger was lost."""
+    fs = BusyFs(lambda fs: None)
+    for folder in ("/in", "/out", "/archive", "/failed"):
+        fs.put_dir(folder)
+    fs.put("/in/a.jpg", b"picture")
+    fs.put("/out/a-web.jpg", there)
+    daemon = Daemon(fs, None)
+    daemon.run()
+    found = {name for name in fs.files("/out") if ".procwatch" not in name}
+    assert found == outputs
+    assert fs.read("/out/a-web.jpg") == there
+    known = daemon.ledger.newest("inbox", "a.jpg")
+    assert known is not None
+    assert len(daemon.ledger.renditions(known.job)) == 2
+
+
+def test_what_another_source_owns_is_not_ours_whatever_it_holds() -> None:
+    fs = MemoryFs()
+    for folder in ("/in", "/out", "/archive", "/failed"):
+        fs.put_dir(folder)
+    daemon = Daemon(fs, None)
+    for name in ("a.jpg", "a.jpeg"):
+        fs.put(f"/in/{name}", b"picture")
+        daemon.run()
+    assert "/out/a-web-2.jpg" in fs.files("/out")

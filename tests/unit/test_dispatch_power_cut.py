@@ -4,6 +4,7 @@ SIGKILL keeps the page cache, so it would pass with every fsync deleted. Here un
 (the four corners of what may survive, see MemoryDisk), and the ledger loses commits that were not durable.
 """
 
+import itertools
 import json
 import os
 import sqlite3
@@ -47,6 +48,7 @@ SPEC = InboxSpec(
     recursive=True,
 )
 TEMPLATES = {"web": "{stem}-web.{ext}", "thumb": "{stem}-thumb.{ext}"}
+JOBS = itertools.count()  # ids go up, also from one daemon to the next
 INPUTS = {"a.jpg": b"picture a", "album/b.jpg": b"picture b", "broken.jpg": b"not a picture"}
 
 
@@ -165,12 +167,7 @@ class Daemon:
             known = self.ledger.known("inbox", path)
             if known is None or known.state is State.QUEUED:
                 attempt = known.attempts + 1 if known else 1
-                job = (
-                    known.job
-                    if known
-                    else f"job{len(self.journal.commits.taken):04}{len(self.fs.effects):06}"
-                )
-                self.take(job, path, attempt)
+                self.take(known.job if known else f"job{next(JOBS):010}", path, attempt)
 
     def take(self, job: str, path: str, attempt: int) -> None:
         fingerprint = self.fingerprint(path)
@@ -210,7 +207,8 @@ class Daemon:
         """Play the worker: whole files, not yet durable."""
         renditions = []
         for index, output in enumerate(TEMPLATES):
-            file = f"{staging}{index}.jpg"
+            ext = "webp" if b"alpha" in self.fs.read(f"/in/{path}") else "jpg"
+            file = f"{staging}{index}.{ext}"
             data = output.encode() + b" of " + self.fs.read(f"/in/{path}")
             self.fs.put(file, data, mode=SPEC.output_mode, durable=False)
             status = self.fs.lstat(file)
@@ -219,7 +217,7 @@ class Daemon:
                 Staged(
                     output=output,
                     file=os.path.basename(file),
-                    ext="jpg",
+                    ext=ext,
                     width=1,
                     height=1,
                     size=status.st_size,
@@ -344,6 +342,43 @@ def test_a_power_cut_after_any_effect_loses_nothing_and_halves_nothing() -> None
                     check(disk, second, f"cut {prefix} of {len(fs.effects)}, names={names}, data={data}")
                     cuts += 1
     assert cuts > 4 * len(fs.effects)
+
+
+@pytest.mark.parametrize("content", [b"another", b"with alpha"], ids=["same names", "other names"])
+def test_a_power_cut_while_a_file_replaces_an_earlier_one_leaves_one_of_both(content: bytes) -> None:
+    """Whatever the ledger calls done is in place; in the end only the new renditions are."""
+    fs = fresh_disk()
+    before = Daemon(fs, None)
+    before.start()
+    before.run()
+    fs.put("/in/a.jpg", content)
+    fs.settle()
+    first = Daemon(fs, before.journal.commits.taken[-1][2])
+    first.run()
+    ext = "webp" if b"alpha" in content else "jpg"
+    wanted = {f"/out/a-{output}.{ext}": output.encode() + b" of " + content for output in TEMPLATES}
+    for prefix in range(len(fs.effects) + 1):
+        for names, data in ((False, False), (False, True), (True, False), (True, True)):
+            for database in first.journal.commits.surviving(prefix):
+                disk = fs.crash(prefix, names=names, data=data)
+                where = f"cut {prefix} of {len(fs.effects)}, names={names}, data={data}"
+                second = Daemon(disk, database)
+                check_done(disk, second, where)
+                second.start()
+                second.run()
+                found = {n: d for n, d in disk.files("/out").items() if n.startswith("/out/a-")}
+                assert found == wanted, where
+                check_done(disk, second, where)
+
+
+def check_done(disk: MemoryFs, daemon: Daemon, where: str) -> None:
+    """Every output of the newest job of a source that the ledger calls done is there, and whole."""
+    known = daemon.ledger.newest("inbox", "a.jpg")
+    if known is not None and known.state is State.DONE:
+        for rendition in daemon.ledger.renditions(known.job):
+            status = disk.lstat(f"{rendition.outbox}/{rendition.name}")
+            assert status is not None, f"{where}: {rendition.name} is gone"
+            assert status.st_size == rendition.size, f"{where}: {rendition.name}"
 
 
 def test_a_name_that_somebody_took_during_the_outage_stays_theirs() -> None:
