@@ -3,7 +3,9 @@
 The executor's worker puts its result items into what it takes for a queue. pool.results reads what arrives.
 """
 
+import contextlib
 import json
+from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import Any, Final
 
@@ -12,6 +14,15 @@ from procwatch.model import Rendered, RenderFailed, Staged
 #: Before the document: which question of the executor it answers, big-endian.
 NUMBER_BYTES: Final = 8
 _FIELDS: Final = {kind: tuple(kind.__dataclass_fields__) for kind in (Rendered, RenderFailed, Staged)}
+
+
+#: What a worker still has to do when its answer is on its way and nobody waits for it any more.
+_afterwards: Final[list[Callable[[], None]]] = []
+
+
+def after_answer(call: Callable[[], None]) -> None:
+    """In the worker: call it once, when the next answer has been sent. What it raises is dropped."""
+    _afterwards.append(call)
 
 
 class Sender:
@@ -26,6 +37,9 @@ class Sender:
         has_result = number is not item and getattr(item, "exception", item) is None
         document = encode(item.result) if has_result else b""
         self._writer.send_bytes(number.to_bytes(NUMBER_BYTES, "big") + document)
+        while _afterwards:
+            with contextlib.suppress(Exception):  # the executor would take it for one of the answer
+                _afterwards.pop()()
 
 
 def encode(answer: Any) -> bytes:

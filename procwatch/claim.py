@@ -16,8 +16,10 @@ from procwatch.turns import Turns, WorkerTurns
 STARTED: Final = 0
 ENDED: Final = 1
 PRESSURE: Final = 2
-_CELLS: Final = 3
-_BYTES: Final = 8 * _CELLS
+_DIGESTED: Final = 3  # of which job the digest is
+_CELLS: Final = 4
+_DIGEST_BYTES: Final = 32
+_BYTES: Final = 8 * _CELLS + _DIGEST_BYTES
 _SEALS: Final = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
 
 
@@ -29,7 +31,7 @@ class Claim:
         self._descriptor = _make() if descriptor is None else descriptor
         self._map = mmap.mmap(self._descriptor, _BYTES)
         self._turns = turns  # of the worker, on whichever side this is
-        self._cells = memoryview(self._map).cast("d")
+        self._cells = memoryview(self._map)[: 8 * _CELLS].cast("d")
 
     def __getitem__(self, cell: int) -> float:
         return self._cells[cell]
@@ -44,6 +46,18 @@ class Claim:
         self[PRESSURE] = 0.0
         self[STARTED] = number
         return True
+
+    def note_digest(self, number: int, digest: bytes) -> None:
+        """In the worker: leave the sha256 of what this call rendered, after its answer, until the next one."""
+        self._map[8 * _CELLS :] = digest
+        self[_DIGESTED] = number
+
+    def digest_of(self, number: int) -> str | None:
+        """Return the digest in hex; None while it is not there, an empty text when that of a later call is."""
+        if self[_DIGESTED] < number:
+            return None
+        digest = self._map[8 * _CELLS :].hex()
+        return digest if self[_DIGESTED] == number else ""
 
     def __reduce__(self) -> Any:
         return _receive, (DupFd(self._descriptor), self._turns)

@@ -98,6 +98,8 @@ def open_source(root: str, path: str) -> int:
 
 def open_at(root_fd: int, path: bytes, flags: int) -> int:
     """Return a descriptor of `path` beneath the open folder `root_fd`. Raises OSError."""
+    if flags & os.O_NOFOLLOW and not flags & os.O_DIRECTORY and _is_one_name(path):
+        return os.open(path, flags, dir_fd=root_fd)  # the same, without 0.04 ms of ctypes
     for _ in range(_EAGAIN_TRIES):
         try:
             return _openat2(root_fd, path, flags)
@@ -108,6 +110,11 @@ def open_at(root_fd: int, path: bytes, flags: int) -> int:
                 break
             raise
     return walk_at(root_fd, path, flags)
+
+
+def _is_one_name(path: bytes) -> bool:
+    """Whether the kernel has nothing to resolve on the way: no folder, and neither this one nor the one above."""
+    return b"/" not in path and path not in {b"", b".", b".."}
 
 
 def _openat2(root_fd: int, path: bytes, flags: int) -> int:

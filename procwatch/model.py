@@ -128,6 +128,7 @@ class RenderTask:
     limits: Limits
     output_mode: int = 0o600  # of new files: what the published one is to have, so that nobody has to set it
     want_digest: bool = False
+    digest_later: bool = False  # it may come behind the answer
     grant_bytes: int = 0  # memory that it may take beside the idle worker's; 0: what every job may
 
     def __reduce__(self) -> Any:
@@ -137,7 +138,7 @@ class RenderTask:
             (self.job, self.attempt, self.root, self.path, self.recipe, self.staging_root),
             (file.device, file.inode, file.size, file.mtime_ns),
             (caps.max_pixels, caps.max_bytes, caps.max_frames, caps.timeout_s),
-            (self.output_mode, self.want_digest, self.grant_bytes),
+            (self.output_mode, self.want_digest, self.digest_later, self.grant_bytes),
         )
 
 
@@ -145,12 +146,12 @@ def _task(
     work: tuple[str, int, str, str, object, str],
     file: tuple[int, int, int, int],
     caps: tuple[int, int, int, float],
-    rest: tuple[int, bool, int],
+    rest: tuple[int, bool, bool, int],
 ) -> RenderTask:
     job, attempt, root, path, recipe, staging_root = work
     device, inode, size, mtime_ns = file
     max_pixels, max_bytes, max_frames, timeout_s = caps
-    output_mode, want_digest, grant_bytes = rest
+    output_mode, want_digest, digest_later, grant_bytes = rest
     return RenderTask(
         job=job,
         attempt=attempt,
@@ -162,6 +163,7 @@ def _task(
         limits=Limits(max_pixels=max_pixels, max_bytes=max_bytes, max_frames=max_frames, timeout_s=timeout_s),
         output_mode=output_mode,
         want_digest=want_digest,
+        digest_later=digest_later,
         grant_bytes=grant_bytes,
     )
 

@@ -380,6 +380,7 @@ class Dispatcher:
             limits=self._outcomes.limits,
             output_mode=runtime.spec.output_mode,
             want_digest=job.want_digest,
+            digest_later=job.want_digest and not self._backlog,
             grant_bytes=job.grant_bytes,
         )
         self._running[job.id] = job

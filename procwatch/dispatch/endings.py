@@ -99,6 +99,7 @@ class Endings:
             recipe=runtime.recipe.name,
             templates=runtime.recipe.templates,
             line=lines.done(job, runtime.recipe.name, report, rendered),
+            late_digest=report.late_digest,
         )
         self._publishing[job.id] = order
         runtime.finishing.order(order)

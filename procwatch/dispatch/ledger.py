@@ -350,11 +350,12 @@ class Ledger(LedgerReader):
             ),
         )
 
-    def done(self, job: str, *, worker_pid: int | None) -> None:
+    def done(self, job: str, *, worker_pid: int | None, sha256: str | None = None) -> None:
         """Record that every rendition is in place; names that the job no longer uses are free."""
         self._db.execute(
-            "UPDATE jobs SET state = 'done', logged = 0, ended_at = ?, worker_pid = ? WHERE job = ?",
-            (time.time(), worker_pid, job),
+            "UPDATE jobs SET state = 'done', logged = 0, ended_at = ?, worker_pid = ?,"
+            " sha256 = coalesce(?, sha256) WHERE job = ?",
+            (time.time(), worker_pid, sha256, job),
         )
         self._db.execute("DELETE FROM names WHERE obsolete_by = ?", (job,))
 

@@ -1,6 +1,7 @@
 """Frozen values between the loop and an inbox's finishing lane: what is to be done, and what became of it."""
 
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal, Protocol
 
@@ -9,6 +10,11 @@ from procwatch.model import Fingerprint, Original, Rendered
 
 #: In an order about a job of an earlier run: the ledger remembers no devices and inodes.
 UNKNOWN_INODE: Final = 0
+
+#: The largest file that is hashed behind its answer takes 8 ms of a fast CPU. Without a digest a file whose times are
+#: set later is rendered again.
+_LATE_DIGEST_S: Final = 1.0
+_LATE_DIGEST_LOOK_S: Final = 0.0002
 
 #: Where it was that the output side or the ledger refused.
 Stage = Literal["render", "publish", "dispose", "ledger"]
@@ -30,6 +36,16 @@ class PublishOrder:
     recipe: str
     templates: Mapping[str, str]  # output → name template
     line: Mapping[str, Any]
+    late_digest: Callable[[], str | None] | None = None  # see pool.ports.Report
+
+    def digest(self) -> str | None:
+        """Return the sha256 of what was rendered, None if that is not known. Lane: may wait for the worker's word."""
+        if self.rendered.sha256 is not None or self.late_digest is None:
+            return self.rendered.sha256
+        until_s = time.monotonic() + _LATE_DIGEST_S
+        while (digest := self.late_digest()) is None and time.monotonic() < until_s:
+            time.sleep(_LATE_DIGEST_LOOK_S)
+        return digest or None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

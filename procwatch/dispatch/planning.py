@@ -144,8 +144,8 @@ class Planner:
         now = Fingerprint.of(status)
         if now == order.fingerprint or (
             replace(now, mtime_ns=order.fingerprint.mtime_ns) == order.fingerprint
-            and order.rendered.sha256 is not None
-            and file_digest(self._spec.path, order.path) == order.rendered.sha256
+            and (digest := order.digest()) is not None
+            and file_digest(self._spec.path, order.path) == digest
         ):
             return now
         self._refusals.tell(order, "changed", "the file changed while it was rendered")

@@ -203,17 +203,19 @@ class Publisher:
 
     def _commit_done(self, plans: list[Plan]) -> None:
         plans = [plan for plan in plans if self._obsolete_removed(plan)]
-        tickets = [self._journal.submit(_done(plan), durable=True, point="ledger.done") for plan in plans]
-        for plan, ticket in zip(plans, tickets, strict=True):
+        digests = [plan.order.digest() for plan in plans]
+        tickets = [
+            self._journal.submit(_done(plan, digest), durable=True, point="ledger.done")
+            for plan, digest in zip(plans, digests, strict=True)
+        ]
+        for plan, digest, ticket in zip(plans, digests, tickets, strict=True):
             try:
                 ticket.result()
             except Exception as error:  # noqa: BLE001 (the ledger's disk is full or gone)
                 self._post(self._results.trouble, plan.order.job, "ledger", as_os_error(error))
                 continue
             order = plan.order
-            self._post(
-                self._results.published, order.job, plan.line(), order.rendered.sha256, plan.fingerprint
-            )
+            self._post(self._results.published, order.job, plan.line(), digest, plan.fingerprint)
 
     def _obsolete_removed(self, plan: Plan) -> bool:
         try:
@@ -266,8 +268,9 @@ def _nothing(ledger: Ledger) -> None:
     """Wait for every write before this one."""
 
 
-def _done(plan: Plan) -> Callable[[Ledger], None]:
-    return lambda ledger: ledger.done(plan.order.job, worker_pid=plan.order.line.get("worker_pid"))
+def _done(plan: Plan, digest: str | None) -> Callable[[Ledger], None]:
+    worker_pid = plan.order.line.get("worker_pid")
+    return lambda ledger: ledger.done(plan.order.job, worker_pid=worker_pid, sha256=digest)
 
 
 def _folders(rendition: Rendition) -> list[str]:

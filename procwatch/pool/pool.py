@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import replace
 from functools import partial
 from typing import Protocol
 
@@ -273,6 +274,8 @@ class ProcessWorkerPool:
                 self._lost(slot, worker)
                 return
             report = self._report(slot, worker, at_s, result=result)
+            if turn.task.digest_later:
+                report = replace(report, late_digest=partial(worker.digest_of, turn.number))
             worker.release(rss_bytes, report.run_s)
             self._renew_if_stale(worker, result)
             self._verdicts.worked()

@@ -30,6 +30,8 @@ class Report:
     run_s: float
     result: RenderResult | None = None
     death: Death | None = None
+    #: For a task whose digest may come later: the sha256 in hex, None until it is there, empty if it will not be.
+    late_digest: Callable[[], str | None] | None = None
 
 
 def no_preparation(slot: int) -> None:

@@ -171,6 +171,11 @@ class Worker:
         """Whether this call had begun, as the worker itself noted it in shared memory."""
         return self._claim[STARTED] == number
 
+    def digest_of(self, number: int) -> str | None:
+        """Return the sha256 that the worker noted after this call's answer; None until then, empty if it never will."""
+        digest = self._claim.digest_of(number)
+        return "" if digest is None and self._closed else digest
+
     @property
     def pressure(self) -> float:
         """How much of its grant the newest task was expected to need; 0 where that is not known."""

@@ -1,6 +1,7 @@
 """The sha256 of a task's source, and what to decode: both of the same bytes, whatever happens to the file meanwhile."""
 
 import contextlib
+import functools
 import hashlib
 import io
 import threading
@@ -16,18 +17,31 @@ _MOST_BYTES: Final = 16 * 1024**2
 _WORTH_A_THREAD_BYTES: Final = 256 * 1024
 
 
-def digested(source: BufferedReader, size: int) -> tuple[BinaryIO, Callable[[], str]]:
+#: Takes what makes a digest, to be called when nobody waits any more.
+Later = Callable[[Callable[[], bytes]], None]
+
+
+def digested(
+    source: BufferedReader, size: int, later: Later | None = None
+) -> tuple[BinaryIO, Callable[[], str]]:
     """Return what to decode, and who tells the sha256 of the same bytes in hex, once, and waits for it if need be.
 
-    A photo is hashed by a thread while it is decoded: where nothing else is to be done, a second CPU is idle. Of other
-    files the digest is there first, so that a change during decoding cannot have the digest of what was not decoded.
+    A photo is hashed by a thread while it is decoded: where nothing else is to be done, a second CPU is idle. With
+    `later` it is put off instead, and an empty text is told: a file alone is published 0.4 ms of 10 earlier, because
+    two CPUs may be one core. Of other files the digest is there first, so that a change during decoding cannot have the
+    digest of what was not decoded.
     """
     if size > _MOST_BYTES or not source.peek(len(_JPEG)).startswith(_JPEG):
         digest = hashlib.file_digest(source, "sha256").hexdigest()
         source.seek(0)
         return source, lambda: digest
     data = source.read(size)
-    return io.BytesIO(data), _Beside(data).hex
+    return io.BytesIO(data), _Beside(data).hex if later is None else functools.partial(_put_off, data, later)
+
+
+def _put_off(data: bytes, later: Later) -> str:
+    later(lambda: hashlib.sha256(data).digest())
+    return ""
 
 
 class _Beside:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any, Final
 
+from procwatch.answering import after_answer
 from procwatch.claim import ENDED, PRESSURE, Claim
 from procwatch.model import RenderFailed, RenderResult, RenderTask
 from procwatch.threadname import set_thread_name
@@ -98,7 +99,10 @@ def run(sequence: int, task: RenderTask) -> tuple[RenderResult, int]:
         bound_cpu(task.limits.timeout_s)
         admit = _admission(task)
         stale = sandbox.stale(task.root, task.staging_root, _slot)
-        result = RenderFailed(code="sandbox-stale", reason=stale) if stale else render(task, _slot, admit)
+        later = functools.partial(_digest_later, sequence)
+        result = (
+            RenderFailed(code="sandbox-stale", reason=stale) if stale else render(task, _slot, admit, later)
+        )
     except MemoryError:
         result = RenderFailed(
             code="out-of-memory", reason="the picture needs more memory than a worker may use"
@@ -109,6 +113,13 @@ def run(sequence: int, task: RenderTask) -> tuple[RenderResult, int]:
         _memory.release()
     _claim[ENDED] = sequence
     return result, resident_bytes()
+
+
+def _digest_later(sequence: int, digest: Callable[[], bytes]) -> None:
+    """Leave the digest where the daemon finds it, once the answer is on its way."""
+    assert _claim is not None
+    claim = _claim
+    after_answer(lambda: claim.note_digest(sequence, digest()))
 
 
 def _admission(task: RenderTask) -> Callable[[int], None]:

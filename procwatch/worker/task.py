@@ -12,7 +12,7 @@ from procwatch.fdopen import open_beneath
 from procwatch.imaging import render as imaging
 from procwatch.imaging.recipe import Recipe
 from procwatch.model import Fingerprint, Rendered, RenderFailed, RenderResult, RenderTask, staging_prefix
-from procwatch.worker.digest import digested
+from procwatch.worker.digest import Later, digested
 
 #: What the *output* side does wrong is nobody's fault in the inbox: it must not cost a file its attempt.
 _ENVIRONMENT: Final = frozenset(
@@ -40,11 +40,15 @@ class Deferred(Exception):  # noqa: N818 (no error: the job is to come back with
 
 
 def render(
-    task: RenderTask, slot: int, admit: Callable[[int], None] = lambda needed_bytes: None
+    task: RenderTask,
+    slot: int,
+    admit: Callable[[int], None] = lambda needed_bytes: None,
+    later: Later | None = None,
 ) -> RenderResult:
     """Open the task's source by descriptor, check that it is the file that was noticed, and render it.
 
-    `admit` gets the bytes that it will take, once the header is known, and may raise Deferred.
+    `admit` gets the bytes that it will take, once the header is known, and may raise Deferred. `later` gets what makes
+    the digest, for a task that may have it behind its answer.
     """
     try:
         descriptor = open_beneath(task.root, task.path)
@@ -53,11 +57,15 @@ def render(
     with open(descriptor, "rb") as source:
         if Fingerprint.of(os.fstat(descriptor)) != task.fingerprint:
             return RenderFailed(code="changed", reason="the file changed after it was noticed")
-        return _render_opened(source, task, slot, admit)
+        return _render_opened(source, task, slot, admit, later if task.digest_later else None)
 
 
 def _render_opened(
-    source: BufferedReader, task: RenderTask, slot: int, admit: Callable[[int], None]
+    source: BufferedReader,
+    task: RenderTask,
+    slot: int,
+    admit: Callable[[int], None],
+    later: Later | None,
 ) -> RenderResult:
     recipe = task.recipe
     assert isinstance(recipe, Recipe)
@@ -69,7 +77,7 @@ def _render_opened(
         if (
             task.want_digest and task.fingerprint.size <= task.limits.max_bytes
         ):  # a sparse file can have terabytes
-            content, digest = digested(source, task.fingerprint.size)
+            content, digest = digested(source, task.fingerprint.size, later)
         rendered = imaging.render(
             content, recipe, task.limits, folder, prefix=prefix, mode=task.output_mode, admit=admit
         )

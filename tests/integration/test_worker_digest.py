@@ -1,5 +1,6 @@
 """The sha256 that a worker tells is of the bytes that it decoded."""
 
+import dataclasses
 import hashlib
 import threading
 from collections.abc import Callable
@@ -64,6 +65,31 @@ def test_the_digest_is_that_of_the_file(
     if name == "huge.jpg":
         monkeypatch.setattr(room, "_MOST_BYTES", 1000)
     rendered = render(task_for(path), 1)
+    assert isinstance(rendered, Rendered)
+    assert rendered.sha256 == sha256(path)
+
+
+def test_a_photo_may_be_hashed_when_the_answer_is_on_its_way(tmp_path: Path, task_for: Make) -> None:
+    """Of the bytes that were decoded, whatever the file holds by then."""
+    path = picture(tmp_path / "a.jpg", 1024, "noise")
+    before = sha256(path)
+    put_off: list[Callable[[], bytes]] = []
+    task = dataclasses.replace(task_for(path), digest_later=True)
+    rendered = render(task, 1, later=put_off.append)
+    path.write_bytes(b"other")
+    assert isinstance(rendered, Rendered)
+    assert rendered.sha256 is None
+    assert [make().hex() for make in put_off] == [before]
+
+
+@pytest.mark.parametrize(("name", "may"), [("other.png", True), ("photo.jpg", False)])
+def test_the_digest_comes_with_the_answer_otherwise(
+    name: str, may: bool, tmp_path: Path, task_for: Make
+) -> None:
+    path = picture(tmp_path / name, 64, "noise")
+    rendered = render(
+        dataclasses.replace(task_for(path), digest_later=may), 1, later=lambda make: pytest.fail("put off")
+    )
     assert isinstance(rendered, Rendered)
     assert rendered.sha256 == sha256(path)
 

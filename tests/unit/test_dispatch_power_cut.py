@@ -127,7 +127,8 @@ class Daemon:
     """The way of a file through the real finishing code, on a disk in memory; workers are played."""
 
     def __init__(self, fs: MemoryFs, database: bytes | None) -> None:
-        connection = sqlite3.connect(":memory:", isolation_level=None)
+        # Whichever thread collects the garbage closes it.
+        connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
         weakref.finalize(self, connection.close)
         if database is None:
             migrate(connection)

@@ -53,6 +53,7 @@ def test_a_task_arrives_at_a_worker_as_it_was_sent() -> None:
         limits=Limits(max_pixels=5, max_bytes=6, max_frames=7, timeout_s=8.5),
         output_mode=0o640,
         want_digest=True,
+        digest_later=True,
         grant_bytes=9,
     )
     defaults = [
