@@ -183,6 +183,7 @@ def _measure(  # noqa: PLR0917 (each is named where it is called)
         time.sleep(1.0)
         for batch in range(-1, args.count // args.batch):
             for engine, box in zip(engines, boxes, strict=True):
+                os.sync()  # what the batch before has left to be written holds nobody up
                 for number in range(args.batch if batch >= 0 else 3):
                     try:
                         seconds = _one(
