@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable
 
 from procwatch.delivery.fsops import Folders, FsOps, NotDurableError, NotPlainFileError
 from procwatch.dispatch.job import RecipePlan
-from procwatch.dispatch.journal import Journal, Ticket, as_os_error
+from procwatch.dispatch.journal import Journal, Ticket, as_os_error, nothing
 from procwatch.dispatch.ledger import Ledger, LedgerReader, NameTakenError, Rendition
 from procwatch.dispatch.name_choice import NameConflictError
 from procwatch.dispatch.orders import PublishOrder, Results
@@ -136,7 +136,7 @@ class Publisher:
         if not any(plan.replaces or any(one.replace for one in plan.renditions) for plan in plans):
             return plans
         try:
-            self._journal.call(_nothing, durable=True)
+            self._journal.call(nothing, durable=True)
         except Exception as error:  # noqa: BLE001 (the ledger's disk is full or gone)
             for plan in plans:
                 self._post(self._results.trouble, plan.order.job, "ledger", as_os_error(error))
@@ -262,10 +262,6 @@ def _other_intent(plan: Plan, spec: InboxSpec, lost: Rendition) -> Callable[[Led
         intent(ledger)
 
     return write
-
-
-def _nothing(ledger: Ledger) -> None:
-    """Wait for every write before this one."""
 
 
 def _done(plan: Plan, digest: str | None) -> Callable[[Ledger], None]:

@@ -10,7 +10,7 @@ from functools import partial
 from typing import Final
 
 from procwatch.delivery.fsops import FsOps, NotDurableError, NotPlainFileError
-from procwatch.dispatch.journal import Journal
+from procwatch.dispatch.journal import Journal, nothing
 from procwatch.dispatch.ledger import Known, Ledger, LedgerReader
 from procwatch.dispatch.orders import Recovered
 from procwatch.dispatch.planning import StagedLostError
@@ -39,7 +39,7 @@ class Recovery:
         `forgiven`: the last run ended in order or with the machine; then the jobs that were running are no suspects.
         """
         # After a reload the same daemon comes here: what it has written before must be seen.
-        self._journal.call(_nothing)
+        self._journal.call(nothing)
         rolled, lost = self._roll_forward()
         requeued = self._put_back(forgiven=forgiven) + lost
         swept = self._sweep()
@@ -166,10 +166,6 @@ class Recovery:
 
 def _may_be_a_job(name: str) -> bool:
     return name.isascii() and name.partition(".")[0].isalnum()
-
-
-def _nothing(ledger: Ledger) -> None:
-    """Wait for every write before this one."""
 
 
 def _requeue(known: Known, suspicion: int) -> Callable[[Ledger], None]:
