@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import replace
 from functools import partial
 from typing import Protocol
 
@@ -273,9 +272,8 @@ class ProcessWorkerPool:
             except BadAnswerError:  # as good as dead
                 self._lost(slot, worker)
                 return
-            report = self._report(slot, worker, at_s, result=result)
-            if turn.task.digest_later:
-                report = replace(report, late_digest=partial(worker.digest_of, turn.number))
+            late = partial(worker.digest_of, turn.number) if turn.task.digest_later else None
+            report = self._report(slot, worker, at_s, result=result, late_digest=late)
             worker.release(rss_bytes, report.run_s)
             self._renew_if_stale(worker, result)
             self._verdicts.worked()
@@ -293,9 +291,16 @@ class ProcessWorkerPool:
         *,
         result: RenderResult | None = None,
         death: Death | None = None,
+        late_digest: Callable[[], str | None] | None = None,
     ) -> Report:
-        run_s = ended_s - worker.busy_since_s
-        return Report(slot=slot.number, worker_pid=worker.pid, run_s=run_s, result=result, death=death)
+        return Report(
+            slot=slot.number,
+            worker_pid=worker.pid,
+            run_s=ended_s - worker.busy_since_s,
+            result=result,
+            death=death,
+            late_digest=late_digest,
+        )
 
     def _renew_if_stale(self, worker: Worker, result: RenderResult) -> None:
         """What one worker's sandbox no longer fits, no other's of its generation does; but it may lie, again and again."""
