@@ -21,7 +21,7 @@ from procwatch.imaging.memory import prefer_huge_pages
 from procwatch.imaging.recipe import Recipe
 from procwatch.imaging.render import render, warm_up
 from procwatch.model import Limits
-from tests.bench.peers.backlog import AT_ONCE, WARM_UP_FILES, Result, one_run
+from tests.bench.peers.backlog import AT_ONCE, WARM_UP_FILES, Result, one_run, scratch
 from tests.bench.peers.engines import ENGINES, REPOSITORY, Box, config
 
 
@@ -40,34 +40,43 @@ def main() -> None:
     if args.loop:
         _loop(args.loop[0], photos * int(args.loop[1]), Path(args.loop[2]))
         return
+    with scratch(args.disk) as folder:
+        for recipe in args.recipe:
+            _compare(args, recipe, photos, folder)
+
+
+def _compare(args: argparse.Namespace, recipe: str, photos: list[Path], folder: Path) -> None:
+    """Have the daemon and the loops in turns, first the one and first the other, and print what came of it."""
     workers = AT_ONCE  # as many as the daemon is configured with
-    for recipe in args.recipe:
-        result = Result(engine="procwatch", recipe=recipe, place="disk")
-        loops: list[tuple[float, float]] = []
-        for number in range(args.rounds):
-            one_run(ENGINES[0], result, args.disk, photos, args.copies, peers=Path())
+    result = Result(engine="procwatch", recipe=recipe, place="disk")
+    loops: list[tuple[float, float]] = []
+    for number in range(args.rounds):
+        if number % 2:
             loops.append(_loops(args, recipe, workers))
-            told = f"daemon {result.images_per_s[-1]:.1f}, loops {loops[-1][0]:.1f} images/s"
-            print(f"{recipe} round {number + 1}: {told}", file=sys.stderr, flush=True)
-        pairs = [ours / rate for ours, (rate, _) in zip(result.images_per_s, loops, strict=True)]
-        in_cpu = [cpu_ms / ours for ours, (_, cpu_ms) in zip(result.cpu_ms, loops, strict=True)]
-        print(
-            f"{recipe}: E = {statistics.median(pairs):.3f} ({min(pairs):.3f} to {max(pairs):.3f}),"
-            f" daemon {statistics.median(result.images_per_s):.1f},"
-            f" {workers} loops {statistics.median(rate for rate, _ in loops):.1f} images/s;"
-            f" in CPU time {statistics.median(in_cpu):.3f} ({min(in_cpu):.3f} to {max(in_cpu):.3f}),"
-            f" daemon and workers {statistics.median(result.cpu_ms):.1f},"
-            f" loop {statistics.median(cpu_ms for _, cpu_ms in loops):.1f} ms an image"
-        )
+        one_run(ENGINES[0], result, folder, photos, args.copies, peers=Path())
+        if not number % 2:
+            loops.append(_loops(args, recipe, workers))
+        told = f"daemon {result.images_per_s[-1]:.1f}, loops {loops[-1][0]:.1f} images/s"
+        print(f"{recipe} round {number + 1}: {told}", file=sys.stderr, flush=True)
+    pairs = [ours / rate for ours, (rate, _) in zip(result.images_per_s, loops, strict=True)]
+    in_cpu = [cpu_ms / ours for ours, (_, cpu_ms) in zip(result.cpu_ms, loops, strict=True)]
+    print(
+        f"{recipe}: E = {statistics.median(pairs):.3f} ({min(pairs):.3f} to {max(pairs):.3f}),"
+        f" daemon {statistics.median(result.images_per_s):.1f},"
+        f" {workers} loops {statistics.median(rate for rate, _ in loops):.1f} images/s;"
+        f" in CPU time {statistics.median(in_cpu):.3f} ({min(in_cpu):.3f} to {max(in_cpu):.3f}),"
+        f" daemon and workers {statistics.median(result.cpu_ms):.1f},"
+        f" loop {statistics.median(cpu_ms for _, cpu_ms in loops):.1f} ms an image"
+    )
 
 
 def _loops(args: argparse.Namespace, recipe: str, workers: int) -> tuple[float, float]:
     """Return the images a second of all loops together, and the CPU time of an image in milliseconds."""
     command = [sys.executable, "-m", "tests.bench.efficiency", "--photos", str(args.photos)]
-    with tempfile.TemporaryDirectory(dir=args.tmpfs, prefix="procwatch-loops-") as scratch:
+    with tempfile.TemporaryDirectory(dir=args.tmpfs, prefix="procwatch-loops-") as memory:
         loops = [
             subprocess.Popen(
-                [*command, "--loop", recipe, str(args.copies), f"{scratch}/{number}"],
+                [*command, "--loop", recipe, str(args.copies), f"{memory}/{number}"],
                 cwd=REPOSITORY,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
