@@ -10,7 +10,7 @@ from structlog.typing import FilteringBoundLogger
 from procwatch.dispatch.backlog import Backlog
 from procwatch.dispatch.endings import Endings
 from procwatch.dispatch.inbox_runtime import InboxRuntime
-from procwatch.dispatch.ledger import Known
+from procwatch.dispatch.ledger_reader import Known
 from procwatch.dispatch.orders import Recovered
 from procwatch.intake.scan import ScanReport
 from procwatch.model import InboxSpec

@@ -15,8 +15,9 @@ from procwatch.dispatch.inbox_runtime import Collaborators
 from procwatch.dispatch.inboxes import Inboxes
 from procwatch.dispatch.job import RecipePlan
 from procwatch.dispatch.journal import Journal
-from procwatch.dispatch.ledger import LEDGER_NAME, Ledger, LedgerReader
+from procwatch.dispatch.ledger import Ledger
 from procwatch.dispatch.ledger_open import open_ledger
+from procwatch.dispatch.ledger_reader import LEDGER_NAME, LedgerReader
 from procwatch.dispatch.loop import Loop
 from procwatch.dispatch.registry import Registry
 from procwatch.errors import NoInboxError
@@ -74,7 +75,7 @@ class Rooms:
                 fs=RealFs(),
                 journal=self.journal,
                 open_reader=lambda: LedgerReader.open(_ledger_path(settings)),
-                sink=self.dispatcher,
+                sink=self.dispatcher.reception,
                 results=self.endings,
                 events=events,
                 slots=settings.pool.workers,

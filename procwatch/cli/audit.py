@@ -40,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
     settings = settings_for(args)
     from procwatch.control.audit import audit
     from procwatch.control.protocol import is_running
-    from procwatch.dispatch.ledger import LEDGER_NAME
+    from procwatch.dispatch.ledger_reader import LEDGER_NAME
 
     try:
         live = is_running(settings.state_dir)

@@ -60,8 +60,8 @@ def run(args: argparse.Namespace) -> int:
 def _sentence(settings: "Settings", path: str) -> str:
     from procwatch.control.places import find
     from procwatch.control.protocol import is_running
-    from procwatch.dispatch.ledger import LEDGER_NAME
     from procwatch.dispatch.ledger_queries import LedgerQueries
+    from procwatch.dispatch.ledger_reader import LEDGER_NAME
 
     live = is_running(settings.state_dir)
     try:

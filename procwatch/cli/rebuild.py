@@ -100,8 +100,8 @@ def _here(args: argparse.Namespace, settings: "Settings") -> int:
 
 def _stale(settings: "Settings", *, live: bool) -> dict[str, list[str]]:
     """Return inbox → jobs, by the recipes of the configuration as it is now."""
-    from procwatch.dispatch.ledger import LEDGER_NAME
     from procwatch.dispatch.ledger_queries import LedgerQueries
+    from procwatch.dispatch.ledger_reader import LEDGER_NAME
 
     try:
         ledger = LedgerQueries.open_existing(os.path.join(settings.state_dir, LEDGER_NAME), live=live)

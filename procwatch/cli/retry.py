@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from procwatch.control.retrying import FailedFile
-    from procwatch.dispatch.ledger import Known
     from procwatch.dispatch.ledger_queries import LedgerQueries
+    from procwatch.dispatch.ledger_reader import Known
     from procwatch.model import InboxSpec
     from procwatch.settings.values import Settings
 
@@ -110,8 +110,8 @@ def _check(args: argparse.Namespace) -> None:
 
 
 def _open_ledger(settings: "Settings", *, live: bool) -> "LedgerQueries | None":
-    from procwatch.dispatch.ledger import LEDGER_NAME
     from procwatch.dispatch.ledger_queries import LedgerQueries
+    from procwatch.dispatch.ledger_reader import LEDGER_NAME
 
     try:
         return LedgerQueries.open_existing(os.path.join(settings.state_dir, LEDGER_NAME), live=live)

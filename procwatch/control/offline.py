@@ -10,8 +10,9 @@ from procwatch.control.commands import forget
 from procwatch.control.pruning import orphans, prune_all
 from procwatch.delivery.real_fs import RealFs
 from procwatch.dispatch.journal import Journal
-from procwatch.dispatch.ledger import LEDGER_NAME, Ledger
+from procwatch.dispatch.ledger import Ledger
 from procwatch.dispatch.ledger_queries import LedgerQueries
+from procwatch.dispatch.ledger_reader import LEDGER_NAME
 from procwatch.intake.lock import lock_folder
 
 if TYPE_CHECKING:

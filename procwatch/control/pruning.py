@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from procwatch.delivery.fsops import FsOps
 from procwatch.dispatch.journal import Journal
-from procwatch.dispatch.ledger import Known, Ledger, LedgerReader
+from procwatch.dispatch.ledger import Ledger
+from procwatch.dispatch.ledger_reader import Known, LedgerReader
 from procwatch.errors import UsageError
 from procwatch.fdopen import is_beneath
 from procwatch.model import InboxSpec, Original

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Final, Protocol
 
 from procwatch.dispatch.lane import Lane
-from procwatch.dispatch.ledger import Known, LedgerReader
+from procwatch.dispatch.ledger_reader import Known, LedgerReader
 from procwatch.dispatch.loop import Loop, Timer
 from procwatch.dispatch.originals import file_digest
 from procwatch.intake.filters import NameFilter

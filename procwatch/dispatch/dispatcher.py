@@ -1,4 +1,4 @@
-"""The dispatcher: the one thread that owns all state and decides what happens next.
+"""The dispatcher: the one thread that owns all state and decides what happens next. Here it hands out work.
 
 watchdog threads ─┐                              ┌─ slot 1 ── worker
 scanner threads  ─┼─► mailbox ─► this loop ──────┼─ slot 2 ── worker
@@ -6,7 +6,6 @@ lanes, futures   ─┤                 │            └─ slot N …
 signal handlers  ─┘                 └──► lanes (publish, dispose), journal
 """
 
-import time
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Final
@@ -20,20 +19,17 @@ from procwatch.dispatch.inbox_runtime import InboxRuntime
 from procwatch.dispatch.job import Job
 from procwatch.dispatch.journal import Journal, Ticket, as_os_error
 from procwatch.dispatch.large import LargeJobs
-from procwatch.dispatch.ledger import Known, Ledger
+from procwatch.dispatch.ledger import Ledger
 from procwatch.dispatch.loop import Loop
 from procwatch.dispatch.outcomes import Outcomes
+from procwatch.dispatch.reception import Reception
 from procwatch.dispatch.registry import Registry
-from procwatch.dispatch.retry import MAX_DAEMON_DEATHS
-from procwatch.intake.settle import Cause, Ready, Settling, merge_causes
 from procwatch.model import (
     STAGING,
-    InboxSpec,
     Limits,
     Rendered,
     RenderTask,
     State,
-    new_id,
 )
 from procwatch.pool.admission import Budget
 from procwatch.pool.ports import Running, WorkerPool
@@ -49,7 +45,7 @@ _COMMIT_S: Final = 0.001
 
 
 class Dispatcher:
-    """Hands settled files to workers and passes on what becomes of them. Implements arrivals.Sink."""
+    """Hands settled files to workers and passes on what becomes of them; `reception` takes what arrives."""
 
     def __init__(
         self,
@@ -86,6 +82,16 @@ class Dispatcher:
             backlog=backlog,
             large=self._large,
             limits=limits,
+            log=log,
+        )
+        self.reception = Reception(
+            loop=loop,
+            journal=journal,
+            registry=registry,
+            endings=endings,
+            inboxes=inboxes,
+            backlog=backlog,
+            outcomes=self._outcomes,
             log=log,
         )
 
@@ -142,102 +148,6 @@ class Dispatcher:
     def in_memory(self) -> int:
         settling = sum(len(runtime.arrivals.settling) for runtime in self._inboxes.values())
         return len(self._registry) + self._registry.returning + settling
-
-    # -- arrivals.Sink ----------------------------------------------------------------------------
-
-    def in_work(self, inbox: str, path: str) -> bool:
-        return self._registry.at(inbox, path) is not None
-
-    def touched(self, inbox: str, path: str, cause: Cause) -> None:
-        job = self._registry.at(inbox, path)
-        if job is not None:
-            job.touched = merge_causes(job.touched, cause)
-
-    def ready(self, spec: InboxSpec, settling: Settling, ready: Ready, known: Known | None) -> None:
-        """A file may be read: it becomes a job, or goes on being one."""
-        if self.stopping:
-            return
-        job = self._registry.take_back(spec.name, settling.path) or self._resumed(settling, known, spec)
-        job = job or self._new_job(spec, settling)
-        self._refresh(job, settling, ready)
-        self._registry.add(job)
-        if ready.how == "unreadable":
-            self._endings.fail(job, "not-readable", "procwatch may not read the file")
-            return
-        if job.suspicion > MAX_DAEMON_DEATHS:
-            times = f"{job.suspicion} times"
-            self._endings.fail(job, "worker-crashed", f"the daemon died {times} while this file was rendered")
-            return
-        job.state = State.QUEUED
-        self._backlog.add(job)
-        recipe = self._inboxes[spec.name].recipe.name
-        self._log.debug(
-            "job.queued",
-            **lines.about(job),
-            recipe=recipe,
-            bytes_in=job.fingerprint.size,
-            cause=str(settling.cause),
-        )
-
-    def gone(self, spec: InboxSpec, path: str, known: Known | None) -> None:
-        """A path that was looked at is not there any more."""
-        job = self._registry.take_back(spec.name, path)
-        if job is not None:
-            self._outcomes.vanish(job, "the file was removed")
-        elif known is not None and known.state is State.QUEUED:
-            self._journal.submit(lambda ledger: ledger.vanished(known.job))
-
-    def odd(self, spec: InboxSpec, path: str, kind: str) -> None:
-        articles = {"fifo": "a named pipe", "symlink": "a symbolic link", "directory": "a folder"}
-        what = articles.get(kind, f"a {kind}")
-        self._log.warning(
-            "file.ignored", inbox=spec.name, path=path, kind=kind, reason=f"{what} is not a picture"
-        )
-
-    def ignored(self, spec: InboxSpec, path: str, rule: str) -> None:
-        self._log.debug(
-            "file.ignored", inbox=spec.name, path=path, kind="file", reason="its name is ignored", rule=rule
-        )
-
-    def _new_job(self, spec: InboxSpec, settling: Settling) -> Job:
-        assert settling.look.fingerprint is not None
-        return Job(
-            id=new_id(),
-            inbox=spec.name,
-            path=settling.path,
-            fingerprint=settling.look.fingerprint,
-            ctime_ns=0,
-            changed_ns=0,
-            queued_s=settling.first_seen_s,
-            queued_at=time.time(),
-            removable_after_s=0.0,
-            want_digest=False,
-        )
-
-    def _resumed(self, settling: Settling, known: Known | None, spec: InboxSpec) -> Job | None:
-        """Return the job that the ledger has open for this very file, e.g. after a restart."""
-        if known is None or known.state is not State.QUEUED:
-            return None
-        fingerprint = settling.look.fingerprint
-        assert fingerprint is not None
-        if (fingerprint.size, fingerprint.mtime_ns) != (known.identity.size, known.identity.mtime_ns):
-            self._journal.submit(lambda ledger: ledger.vanished(known.job))  # another file has its name now
-            return None
-        job = self._new_job(spec, settling)
-        job.id, job.queued_at = known.job, known.queued_at
-        job.attempt, job.deaths, job.suspicion = known.attempts, known.deaths, known.suspicion
-        return job
-
-    def _refresh(self, job: Job, settling: Settling, ready: Ready) -> None:
-        """Take over what the newest look saw."""
-        fingerprint = settling.look.fingerprint
-        assert fingerprint is not None
-        job.fingerprint, job.ctime_ns = fingerprint, settling.look.ctime_ns
-        job.changed_ns = max(fingerprint.mtime_ns, settling.look.ctime_ns)
-        job.removable_after_s = ready.removable_after_s
-        keeps = self._inboxes[job.inbox].spec.on_success == "keep"
-        job.want_digest = keeps or ready.removable_after_s > self._loop.clock()
-        job.touched = None
 
     # -- handing out ------------------------------------------------------------------------------
 
@@ -369,6 +279,7 @@ class Dispatcher:
     def _submit(self, job: Job) -> None:
         runtime = self._inboxes[job.inbox]
         job.started_s = self._loop.clock()
+        is_alone = not self._backlog
         task = RenderTask(
             job=job.id,
             attempt=job.attempt,
@@ -380,7 +291,7 @@ class Dispatcher:
             limits=self._outcomes.limits,
             output_mode=runtime.spec.output_mode,
             want_digest=job.want_digest,
-            digest_later=job.want_digest and not self._backlog,
+            digest_later=job.want_digest and is_alone,
             grant_bytes=job.grant_bytes,
         )
         self._running[job.id] = job
@@ -395,7 +306,7 @@ class Dispatcher:
             wait_s=round(max(job.started_s - job.queued_s, 0.0), 3),
         )
         running.add_done_callback(partial(self._loop.post, self._reported, job))
-        if not self._backlog:
+        if is_alone:
             runtime.finishing.expect(job.path, runtime.recipe)
 
     def release_workers(self, inbox: str) -> None:

@@ -15,7 +15,7 @@ from procwatch.dispatch.finishing import Order
 from procwatch.dispatch.inbox_runtime import InboxRuntime
 from procwatch.dispatch.job import Job
 from procwatch.dispatch.journal import Journal, Ticket
-from procwatch.dispatch.ledger import Known
+from procwatch.dispatch.ledger_reader import Known
 from procwatch.dispatch.loop import Loop
 from procwatch.dispatch.orders import (
     UNKNOWN_INODE,

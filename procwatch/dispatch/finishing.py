@@ -12,7 +12,7 @@ from procwatch.dispatch.disposing import Disposer
 from procwatch.dispatch.job import RecipePlan
 from procwatch.dispatch.journal import Journal
 from procwatch.dispatch.lane import Lane
-from procwatch.dispatch.ledger import LedgerReader
+from procwatch.dispatch.ledger_reader import LedgerReader
 from procwatch.dispatch.loop import Loop, Timer
 from procwatch.dispatch.orders import DisposeOrder, FailOrder, PublishOrder, Results
 from procwatch.dispatch.publishing import Publisher

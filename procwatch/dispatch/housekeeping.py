@@ -14,7 +14,8 @@ from typing import Final, Protocol
 from procwatch.delivery.fsops import FsOps, NotPlainFileError
 from procwatch.dispatch.journal import Journal
 from procwatch.dispatch.lane import Lane
-from procwatch.dispatch.ledger import Known, Ledger
+from procwatch.dispatch.ledger import Ledger
+from procwatch.dispatch.ledger_reader import Known
 from procwatch.dispatch.loop import Loop
 from procwatch.dispatch.tree import IsRoot, files_below, folders_without_files
 from procwatch.fdopen import open_root

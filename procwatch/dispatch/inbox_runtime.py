@@ -18,7 +18,7 @@ from procwatch.dispatch.finishing import Finishing, Order
 from procwatch.dispatch.job import RecipePlan
 from procwatch.dispatch.journal import Journal, as_os_error
 from procwatch.dispatch.lane import Lane
-from procwatch.dispatch.ledger import LedgerReader
+from procwatch.dispatch.ledger_reader import LedgerReader
 from procwatch.dispatch.loop import Loop, Timer
 from procwatch.dispatch.orders import Recovered, Results
 from procwatch.dispatch.pulse import Pulse

@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
-from procwatch.dispatch.ledger import _KNOWN, Known, LedgerReader, _known
+from procwatch.dispatch.ledger_reader import SELECT_KNOWN, Known, LedgerReader, known_of
 
 #: Rows a query: a reader that holds a snapshot for minutes would keep the daemon's WAL from being reset.
 _PAGE: Final = 1000
 #: A job that ended today may have been queued yesterday; older ones are left out of today's count.
 _QUEUED_BEFORE_S: Final = 86400.0
-_RECORD: Final = _KNOWN.replace(" FROM jobs", ", recipe, moved_to, ended_at FROM jobs")
+_RECORD: Final = SELECT_KNOWN.replace(" FROM jobs", ", recipe, moved_to, ended_at FROM jobs")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,7 +41,7 @@ class OwnedName:
 def _record(row: tuple[Any, ...]) -> Record:
     *known, recipe, moved_to, ended_at = row
     return Record(
-        known=_known(tuple(known)),
+        known=known_of(tuple(known)),
         recipe=recipe,
         moved_to=None if moved_to is None else os.fsdecode(moved_to),
         ended_at=ended_at,
@@ -176,16 +176,16 @@ class LedgerQueries(LedgerReader):
 
     def blocked(self, inbox: str) -> list[Known]:
         """Return failed jobs whose file could not be moved out of the inbox."""
-        query = f"{_KNOWN} WHERE inbox = ? AND state = 'failed' AND original = 'blocked' ORDER BY job"
-        return [_known(row) for row in self._db.execute(query, (inbox,))]
+        query = f"{SELECT_KNOWN} WHERE inbox = ? AND state = 'failed' AND original = 'blocked' ORDER BY job"
+        return [known_of(row) for row in self._db.execute(query, (inbox,))]
 
     def stale(self, inbox: str, recipe_hash: str) -> list[Known]:
         """Return the jobs of originals that still lie in the inbox and were rendered with another recipe."""
         query = (
-            f"{_KNOWN} WHERE inbox = ? AND state = 'done' AND original IN ('kept', 'stuck')"
+            f"{SELECT_KNOWN} WHERE inbox = ? AND state = 'done' AND original IN ('kept', 'stuck')"
             " AND recipe_hash != ? ORDER BY job"
         )
-        return [_known(row) for row in self._db.execute(query, (inbox, recipe_hash))]
+        return [known_of(row) for row in self._db.execute(query, (inbox, recipe_hash))]
 
 
 def _size(path: str) -> int:

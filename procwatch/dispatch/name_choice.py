@@ -11,7 +11,7 @@ from typing import Final
 
 from procwatch.delivery.fsops import FsOps, bars_folder
 from procwatch.delivery.naming import alternatives, around_files, collision_key
-from procwatch.dispatch.ledger import LedgerReader, Rendition
+from procwatch.dispatch.ledger_reader import LedgerReader, Rendition
 from procwatch.dispatch.orders import PublishOrder
 from procwatch.model import InboxSpec
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal, Protocol
 
-from procwatch.dispatch.ledger import Known
+from procwatch.dispatch.ledger_reader import Known
 from procwatch.model import Fingerprint, Original, Rendered
 
 #: In an order about a job of an earlier run: the ledger remembers no devices and inodes.

@@ -12,7 +12,7 @@ from typing import Any
 from procwatch.delivery.fsops import Folders, FsOps, NotPlainFileError
 from procwatch.delivery.naming import plan_names
 from procwatch.dispatch.job import RecipePlan
-from procwatch.dispatch.ledger import LedgerReader, Rendition
+from procwatch.dispatch.ledger_reader import LedgerReader, Rendition
 from procwatch.dispatch.name_choice import NameChooser, NameConflictError
 from procwatch.dispatch.orders import PublishOrder, Results
 from procwatch.dispatch.originals import file_digest, inbox_away

@@ -20,7 +20,8 @@ from collections.abc import Callable, Iterable
 from procwatch.delivery.fsops import Folders, FsOps, NotDurableError, NotPlainFileError
 from procwatch.dispatch.job import RecipePlan
 from procwatch.dispatch.journal import Journal, Ticket, as_os_error, nothing
-from procwatch.dispatch.ledger import Ledger, LedgerReader, NameTakenError, Rendition
+from procwatch.dispatch.ledger import Ledger, NameTakenError
+from procwatch.dispatch.ledger_reader import LedgerReader, Rendition
 from procwatch.dispatch.name_choice import NameConflictError
 from procwatch.dispatch.orders import PublishOrder, Results
 from procwatch.dispatch.planning import Plan, Planner, Refusals, StagedLostError

@@ -11,7 +11,8 @@ from typing import Final
 
 from procwatch.delivery.fsops import FsOps, NotDurableError, NotPlainFileError
 from procwatch.dispatch.journal import Journal, nothing
-from procwatch.dispatch.ledger import Known, Ledger, LedgerReader
+from procwatch.dispatch.ledger import Ledger
+from procwatch.dispatch.ledger_reader import Known, LedgerReader
 from procwatch.dispatch.orders import Recovered
 from procwatch.dispatch.planning import StagedLostError
 from procwatch.dispatch.publishing import Publisher

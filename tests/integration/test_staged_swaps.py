@@ -10,7 +10,8 @@ import pytest
 
 from procwatch.delivery.real_fs import RealFs
 from procwatch.dispatch.journal import Journal
-from procwatch.dispatch.ledger import Ledger, LedgerReader
+from procwatch.dispatch.ledger import Ledger
+from procwatch.dispatch.ledger_reader import LedgerReader
 from procwatch.dispatch.orders import PublishOrder
 from procwatch.dispatch.publishing import Publisher
 from procwatch.model import STAGING, Fingerprint, Identity, InboxSpec, Rendered, Staged, staging_prefix

@@ -11,7 +11,8 @@ import pytest
 from procwatch.delivery.real_fs import RealFs
 from procwatch.dispatch.disposing import Disposer
 from procwatch.dispatch.journal import Journal
-from procwatch.dispatch.ledger import Ledger, LedgerReader, Rendition
+from procwatch.dispatch.ledger import Ledger
+from procwatch.dispatch.ledger_reader import LedgerReader, Rendition
 from procwatch.dispatch.orders import Recovered
 from procwatch.dispatch.publishing import Publisher
 from procwatch.dispatch.recovery import Recovery

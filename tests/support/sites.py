@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from procwatch.delivery.naming import collision_key
-from procwatch.dispatch.ledger import Ledger, Rendition
+from procwatch.dispatch.ledger import Ledger
+from procwatch.dispatch.ledger_reader import Rendition
 from procwatch.model import Identity, InboxSpec, Original
 from procwatch.settings.load import zero_config
 

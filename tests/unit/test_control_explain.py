@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from procwatch.control.explain import Seen, explain
-from procwatch.dispatch.ledger import Known
 from procwatch.dispatch.ledger_queries import Record
+from procwatch.dispatch.ledger_reader import Known
 from procwatch.intake.filters import NOT_INCLUDED
 from procwatch.intake.look import Kind, Look
 from procwatch.model import Fingerprint, Identity, Original, State

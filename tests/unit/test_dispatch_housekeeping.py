@@ -14,7 +14,8 @@ import pytest
 from procwatch.delivery.real_fs import RealFs
 from procwatch.dispatch.housekeeping import EMPTY_FOLDER_AGE_S, Housekeeping, Keep
 from procwatch.dispatch.lane import Lane
-from procwatch.dispatch.ledger import Known, Ledger, Rendition
+from procwatch.dispatch.ledger import Ledger
+from procwatch.dispatch.ledger_reader import Known, Rendition
 from procwatch.dispatch.loop import Loop
 from procwatch.dispatch.schema import migrate
 from procwatch.dispatch.tree import IsRoot

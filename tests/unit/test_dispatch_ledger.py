@@ -13,8 +13,9 @@ import pytest
 
 from procwatch import faults
 from procwatch.dispatch.journal import Journal
-from procwatch.dispatch.ledger import Ledger, LedgerReader, NameTakenError, Rendition
+from procwatch.dispatch.ledger import Ledger, NameTakenError
 from procwatch.dispatch.ledger_open import open_ledger
+from procwatch.dispatch.ledger_reader import LedgerReader, Rendition
 from procwatch.errors import ConfigError
 from procwatch.model import Identity, Original, State
 
