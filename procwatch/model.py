@@ -11,10 +11,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
+#: What SQLite and the workers' answers can hold. An mtime is more nanoseconds after April 2262, and the inodes of some
+#: file systems (FUSE, CIFS) use all 64 bits.
+MAX_INTEGER: Final = 2**63 - 1
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Fingerprint:
-    """Guards one run against a file changing under it."""
+    """Guards one run against a file changing under it. Days after 2262 count as one moment."""
 
     device: int
     inode: int
@@ -24,8 +28,16 @@ class Fingerprint:
     @classmethod
     def of(cls, status: os.stat_result) -> "Fingerprint":
         return cls(
-            device=status.st_dev, inode=status.st_ino, size=status.st_size, mtime_ns=status.st_mtime_ns
+            device=status.st_dev,
+            inode=inode_of(status),
+            size=status.st_size,
+            mtime_ns=min(status.st_mtime_ns, MAX_INTEGER),
         )
+
+
+def inode_of(status: os.stat_result) -> int:
+    """Return the number of the inode, without its highest bit."""
+    return status.st_ino & MAX_INTEGER
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

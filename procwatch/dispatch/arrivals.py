@@ -248,8 +248,9 @@ class Arrivals:
             self._sink.gone(self._spec, path, known)
         elif look.kind in ("file", "unreadable", "error"):
             self._settle(path, cause, look, known)
-        else:
+        else:  # what a job is about is no file any more, and no event will tell of it again
             self.forget(path)
+            self._sink.gone(self._spec, path, known)
             self._report_odd(path, look)
 
     def _settle(self, path: str, cause: Cause | None, look: Look, known: Known | None) -> None:

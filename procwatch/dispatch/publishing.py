@@ -25,7 +25,7 @@ from procwatch.dispatch.ledger_reader import LedgerReader, Rendition
 from procwatch.dispatch.name_choice import NameConflictError
 from procwatch.dispatch.orders import PublishOrder, Results
 from procwatch.dispatch.planning import Plan, Planner, Refusals, StagedLostError
-from procwatch.model import InboxSpec
+from procwatch.model import InboxSpec, inode_of
 
 
 class Publisher:
@@ -109,7 +109,7 @@ class Publisher:
             if self.is_in_place(rendition):
                 return
             raise StagedLostError(f"{rendition.output}: the staged file is gone") from None
-        if (status.st_ino, status.st_size) != (rendition.inode, rendition.size):
+        if (inode_of(status), status.st_size) != (rendition.inode, rendition.size):
             raise StagedLostError(
                 f"{rendition.output}: the staged file is not the one that the worker reported"
             )
@@ -178,7 +178,7 @@ class Publisher:
             if self.is_in_place(rendition):
                 return
             raise StagedLostError(f"{rendition.output}: neither staged nor in place")
-        if (status.st_ino, status.st_size) != (rendition.inode, rendition.size):
+        if (inode_of(status), status.st_size) != (rendition.inode, rendition.size):
             raise StagedLostError(f"{rendition.output}: the staged file was swapped after it was checked")
         target = os.path.join(rendition.outbox, rendition.name)
         rename = self._fs.rename_replace if rendition.replace else self._fs.rename_noreplace
@@ -189,9 +189,9 @@ class Publisher:
             rename(rendition.staged, target)
 
     def is_in_place(self, rendition: Rendition) -> bool:
-        name = rendition.name or None
-        status = name and self._fs.lstat(os.path.join(rendition.outbox, name))
-        return bool(status) and (status.st_ino, status.st_size) == (rendition.inode, rendition.size)  # type: ignore[union-attr]
+        place = os.path.join(rendition.outbox, rendition.name)
+        status = self._fs.lstat(place) if rendition.name else None
+        return status is not None and (inode_of(status), status.st_size) == (rendition.inode, rendition.size)
 
     def _sync_folders(self, plans: list[Plan]) -> list[Plan]:
         try:

@@ -79,10 +79,10 @@ class Reception:
         )
 
     def gone(self, spec: InboxSpec, path: str, known: Known | None) -> None:
-        """A path that was looked at is not there any more."""
+        """A path that was looked at is not there any more, or is no file."""
         job = self._registry.take_back(spec.name, path)
         if job is not None:
-            self._outcomes.vanish(job, "the file was removed")
+            self._outcomes.vanish(job, "the file was removed, or something else has its name")
         elif known is not None and known.state is State.QUEUED:
             self._journal.submit(lambda ledger: ledger.vanished(known.job))
 

@@ -12,6 +12,7 @@ import stat
 from procwatch.delivery.fsops import HELD_PREFIX, FsOps, NotPlainFileError
 from procwatch.delivery.naming import alternatives
 from procwatch.dispatch.orders import UNKNOWN_INODE, DisposeOrder
+from procwatch.model import Fingerprint, inode_of
 
 
 class Taker:
@@ -62,7 +63,11 @@ class Taker:
 
     def _check(self, order: DisposeOrder, held: str, source: str) -> None:
         status = self._fs.lstat(held)
-        if status is not None and stat.S_ISREG(status.st_mode) and status.st_ino == order.fingerprint.inode:
+        if (
+            status is not None
+            and stat.S_ISREG(status.st_mode)
+            and inode_of(status) == order.fingerprint.inode
+        ):
             return
         self._return(held, source)
         raise NotPlainFileError(f"something else took its name: {order.path!a}")
@@ -83,8 +88,5 @@ class Taker:
 
 
 def _has_identity(order: DisposeOrder, status: os.stat_result) -> bool:
-    before = order.fingerprint
-    return stat.S_ISREG(status.st_mode) and (status.st_size, status.st_mtime_ns) == (
-        before.size,
-        before.mtime_ns,
-    )
+    before, now = order.fingerprint, Fingerprint.of(status)
+    return stat.S_ISREG(status.st_mode) and (now.size, now.mtime_ns) == (before.size, before.mtime_ns)

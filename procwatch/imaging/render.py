@@ -21,7 +21,7 @@ from procwatch.imaging.operation import GeometryOperation, with_defaults
 from procwatch.imaging.operations import OPERATIONS
 from procwatch.imaging.recipe import Output, Recipe, ResamplerChoice, Step
 from procwatch.imaging.resample import Resampler
-from procwatch.model import Limits, Rendered, Staged
+from procwatch.model import Limits, Rendered, Staged, inode_of
 from procwatch.writeback import begin_writeback
 
 
@@ -237,7 +237,7 @@ def _write(path: str, data: bytes, mode: int) -> int:
         while rest:
             rest = rest[os.write(descriptor, rest) :]
         begin_writeback(descriptor)
-        return os.fstat(descriptor).st_ino
+        return inode_of(os.fstat(descriptor))
     finally:
         os.close(descriptor)
 

@@ -9,11 +9,10 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from procwatch.errors import ERROR_CODES
-from procwatch.model import Rendered, RenderFailed, RenderResult, Staged
+from procwatch.model import MAX_INTEGER, Rendered, RenderFailed, RenderResult, Staged
 from procwatch.pool.answers import BadAnswerError
 
 _MAX_TEXT: Final = 1000
-_MAX_NUMBER: Final = 2**63 - 1  # of SQLite
 #: What a worker may say of a job without costing it anything: see model.RenderFailed.
 _UNCHARGED: Final = frozenset({"changed", "vanished", "environment", "deferred", "sandbox-stale"})
 #: JOB.ATTEMPT.INDEX.ext; that it is the very job's is checked before anything is moved.
@@ -98,7 +97,7 @@ def _fields(value: Any, wanted: type[Any]) -> list[Any]:
 
 
 def _number(value: Any) -> int:
-    if type(value) is not int or not 0 <= value <= _MAX_NUMBER:
+    if type(value) is not int or not 0 <= value <= MAX_INTEGER:
         raise BadAnswerError("not a number, or out of range")
     return value
 

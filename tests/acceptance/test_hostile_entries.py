@@ -18,7 +18,7 @@ import pytest
 
 from tests.support import images, logs, processes
 from tests.support.canaries import CanaryTree
-from tests.support.daemon import Daemon
+from tests.support.daemon import Daemon, procwatch
 from tests.support.oracle import files_below
 from tests.support.places import Places
 from tests.support.terminal import Session
@@ -319,3 +319,44 @@ def test_the_canaries_notice_a_read(tmp_path: Path) -> None:
     if os.statvfs(tmp_path).f_flag & os.ST_NOATIME:
         pytest.skip("this file system keeps no access times: reads by name are not seen here")
     assert tree.changes(before)
+
+
+def test_a_file_dated_beyond_what_the_ledger_can_hold_is_done_as_any_other(
+    places: Places, tmp_path: Path
+) -> None:
+    """A day after 11 April 2262 is more nanoseconds than a signed number of 64 bits; ext4 and XFS keep such days."""
+    with Daemon("-c", places.write_config(), cwd=tmp_path) as daemon:
+        dated = images.write(places.root / "dated.jpg", images.jpeg(1))
+        os.utime(dated, (13_569_465_600, 13_569_465_600))  # the first of January 2400
+        if dated.stat().st_mtime < 13_569_465_600:
+            pytest.skip("the file system of the temporary folder keeps no such days")
+        dated.rename(places.inbox / "dated.jpg")
+        images.write(places.inbox / "other.jpg", images.jpeg(2))
+        for name in ("dated.jpg", "other.jpg"):
+            daemon.wait_for("job.done", path=name)
+            eventually((places.archive / name).exists)
+        assert not logs.select(daemon.lines(), "intake.paused")
+
+
+def test_a_job_whose_file_became_something_else_ends(places: Places, tmp_path: Path) -> None:
+    """Swapped while it waits behind another: for a pipe, a link, a folder, and below a folder that became a link."""
+    names = ["pipe.jpg", "link.jpg", "folder.jpg", "below/x.jpg", "gone.jpg"]
+    config = places.write_config(inbox='settle = "0s"', pool="workers = 1")
+    with Daemon("-c", config, cwd=tmp_path) as daemon:
+        images.write(places.inbox / "slow.png", images.slow_png())
+        daemon.wait_for("job.started", path="slow.png")
+        for number, name in enumerate(names):
+            images.write(places.inbox / name, images.jpeg(number))
+            daemon.wait_for("job.queued", path=name)
+        for name in (*names[:3], names[4]):
+            (places.inbox / name).unlink()
+        os.mkfifo(places.inbox / "pipe.jpg")
+        (places.inbox / "link.jpg").symlink_to("/etc/passwd")
+        (places.inbox / "folder.jpg").mkdir()
+        (places.inbox / "below").rename(tmp_path / "elsewhere")
+        (places.inbox / "below").symlink_to(tmp_path / "elsewhere")
+        for name in names:
+            daemon.wait_for("job.vanished", path=name)
+        daemon.wait_for("job.done", path="slow.png")
+        told = procwatch("status", "-c", config, cwd=tmp_path)
+        assert told.returncode == 0, told

@@ -1,6 +1,7 @@
 """Job ids sort in the order in which they were given out, whatever the clock does; a task arrives whole."""
 
 import dataclasses
+import os
 import pickle
 import time
 from collections.abc import Iterator
@@ -63,3 +64,13 @@ def test_a_task_arrives_at_a_worker_as_it_was_sent() -> None:
     ]
     assert defaults == []  # else one that is forgotten on the way would not be missed
     assert pickle.loads(pickle.dumps(task)) == task
+
+
+def test_numbers_that_the_ledger_cannot_hold_are_made_to_fit() -> None:
+    """Days after 2262, and inodes of 64 bits (mergerfs, CIFS): the same file must look the same each time."""
+    status = os.stat_result(
+        (0o100644, 2**64 - 5, 3, 1, 0, 0, 7, 0, 0, 0), {"st_mtime_ns": 13_569_465_600 * 10**9}
+    )
+    one = Fingerprint.of(status)
+    assert one == Fingerprint(device=3, inode=2**63 - 5, size=7, mtime_ns=2**63 - 1)
+    assert model.inode_of(status) == one.inode
