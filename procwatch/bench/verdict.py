@@ -16,6 +16,8 @@ _SAME = 0.05
 _TRY_EVERY = 4
 #: Other programs that take this part of the time make the numbers doubtful.
 _BUSY = 0.15
+#: So do rounds of one and the same that are so far apart.
+_UNEVEN = 0.25
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -93,8 +95,8 @@ def judge(stages: Sequence[Stage], trials: Sequence[Trial], cpus: int) -> Verdic
     """Return how many workers to set: the fewest processes that are as fast as any number of them."""
     kind, share = kind_of(stages)
     processes = sorted((t for t in trials if t.mode == "processes"), key=lambda trial: trial.workers)
-    best = max(trial.speedup for trial in processes)
-    chosen = next(trial for trial in processes if trial.speedup >= best * (1 - _SAME))
+    best = max(processes, key=lambda trial: trial.speedup)
+    chosen = next(trial for trial in processes if _is_as_fast(trial, best))
     text = [_describe(kind, share, stages)]
     text.append(
         f"Set workers = {chosen.workers}: {chosen.images_per_s:.1f} images/s, {chosen.speedup:.2f} times one worker"
@@ -102,7 +104,7 @@ def judge(stages: Sequence[Stage], trials: Sequence[Trial], cpus: int) -> Verdic
     )
     text += _beyond(chosen, processes)
     text += _threads(chosen, [t for t in trials if t.mode == "threads"], kind)
-    text += _busy(stages)
+    text += _busy(stages) or _uneven(chosen)
     return Verdict(
         kind=kind, cpu_share=share, workers=chosen.workers, speedup=chosen.speedup, text=tuple(text)
     )
@@ -129,6 +131,20 @@ def _busy(stages: Sequence[Stage]) -> list[str]:
     if taken < _BUSY:
         return []
     return [f"Other programs took {taken:.0%} of one worker's time: measure again when the machine is quiet."]
+
+
+def _is_as_fast(trial: Trial, best: Trial) -> bool:
+    """Whether it is, as far as that can be told: a round of it was as fast as the other usually is."""
+    return trial.speedup >= best.speedup * (1 - _SAME) or trial.highest >= best.images_per_s
+
+
+def _uneven(chosen: Trial) -> list[str]:
+    apart = (chosen.highest - chosen.lowest) / chosen.images_per_s
+    if apart < _UNEVEN:
+        return []
+    return [
+        f"The rounds differ by {apart:.0%}: measure again when the machine is quiet, or for longer (--seconds)."
+    ]
 
 
 def _beyond(chosen: Trial, processes: Sequence[Trial]) -> list[str]:

@@ -27,6 +27,7 @@ Asks the daemon where one runs, else the ledger and the file itself.
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.usage = "%(prog)s [-h] [-c FILE | -d DIR] [DIR] PATH"
     parser.add_argument(
         "words",
         metavar="[DIR] PATH",

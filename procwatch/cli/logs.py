@@ -59,7 +59,9 @@ def run(args: argparse.Namespace) -> int:
         slow_s=_duration(args.slow, "--slow"),
         since=None if args.since is None else since(_duration(args.since, "--since") or 0.0, time.time()),
     )
-    lines = (line for line in parsed(_source(args, wanted)) if wanted.takes(line))
+    source, where = _source(args, wanted)
+    counts = _Counts()
+    lines = (line for line in counts.read(parsed(source)) if counts.shows(wanted.takes(line)))
     try:
         if args.stats:
             _print_stats(lines)
@@ -68,7 +70,26 @@ def run(args: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         if not args.follow:
             raise
+    if not counts.shown:
+        none = f"none of {counts.seen} lines matches" if counts.seen else "no line of procwatch's log"
+        print(f"procwatch: {none}: {where}", file=sys.stderr)
     return EXIT_OK
+
+
+class _Counts:
+    """How many lines there were, and how many were shown: nothing at all has a reason that is worth telling."""
+
+    def __init__(self) -> None:
+        self.seen = self.shown = 0
+
+    def read(self, lines: "Iterator[dict[str, Any]]") -> "Iterator[dict[str, Any]]":
+        for line in lines:
+            self.seen += 1
+            yield line
+
+    def shows(self, wanted: bool) -> bool:
+        self.shown += wanted
+        return wanted
 
 
 def _count(text: str) -> int:
@@ -89,7 +110,8 @@ def _duration(text: str | None, option: str) -> float | None:
         raise UsageError(f"{option}: {error}") from None
 
 
-def _source(args: argparse.Namespace, wanted: "Wanted") -> "Iterator[bytes]":
+def _source(args: argparse.Namespace, wanted: "Wanted") -> "tuple[Iterator[bytes], str]":
+    """Return the lines, and where they come from in words."""
     from procwatch.control.log_lines import read_file, read_journal
 
     last = args.lines
@@ -99,8 +121,13 @@ def _source(args: argparse.Namespace, wanted: "Wanted") -> "Iterator[bytes]":
     if file is not None:
         if args.follow and not os.path.lexists(file):
             print(f"procwatch: {file!a} is not there yet; waiting for it", file=sys.stderr)
-        return read_file(file, start=wanted.since, follow=args.follow, last=last)
-    return read_journal(unit, start=wanted.since, follow=args.follow, last=last)
+        return read_file(file, start=wanted.since, follow=args.follow, last=last), repr(file)
+    where = f"the journal of the unit {unit}"
+    if args.unit is None:
+        where += ", since the configuration has no log file ([log] file)"
+    if args.follow:
+        print(f"procwatch: following {where}", file=sys.stderr)
+    return read_journal(unit, start=wanted.since, follow=args.follow, last=last), where
 
 
 def _where(args: argparse.Namespace) -> tuple[str | None, str]:

@@ -1,4 +1,4 @@
-"""procwatch status: what a daemon does right now, from the snapshot that it writes; it is not asked anything."""
+"""procwatch status: what a daemon does right now, from the snapshot that it writes; only where that grows old it is asked."""
 
 import argparse
 import json
@@ -22,6 +22,8 @@ exit status: 0 all is well, 1 degraded (it says why), 4 not running
 """
 
 _EVERY_S: Final = 1.0
+#: How long a daemon that says nothing by itself may take to answer.
+_PATIENCE_S: Final = 3.0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -58,10 +60,27 @@ def look(settings: "Settings") -> dict[str, Any]:
     if snapshot["stale"]:
         age_s = snapshot["age_s"]
         running = "stalled" if pid_runs(snapshot.get("pid")) else "no"
-        if running == "stalled":
-            shown = format_duration(age_s if age_s is not None else STALE_AFTER_S)
+        shown = format_duration(age_s if age_s is not None else STALE_AFTER_S)
+        if running == "stalled" and (live := _asked(settings)) is not None:
+            snapshot, running = {**snapshot, **live}, "yes"
+            degraded = [
+                f"its status file is {shown} old: the state folder cannot be written, or its disk is full"
+            ]
+            degraded += live.get("degraded") or []
+        elif running == "stalled":
             degraded.insert(0, f"no sign of life for {shown}, though its process is there")
     return {**snapshot, "degraded": degraded, "state_dir": settings.state_dir, "running": running}
+
+
+def _asked(settings: "Settings") -> dict[str, Any] | None:
+    """Return what a daemon that does not write its snapshot says when it is asked; None when it does not answer."""
+    from procwatch.control.protocol import ControlError, ask
+
+    try:
+        answer = ask(settings.state_dir, {"command": "status"}, timeout_s=_PATIENCE_S)
+    except ControlError:
+        return None
+    return None if answer is None else dict(answer["status"])
 
 
 def exit_code(status: dict[str, Any]) -> int:

@@ -92,7 +92,8 @@ class _InboxAudit:
     def run(self) -> None:
         for folder in (self._spec.path, self._spec.outbox, self._spec.archive, self._spec.failed):
             if not os.path.isdir(folder):
-                self._tell("folder-missing", folder, detail=folder)
+                is_new = folder != self._spec.path and not self._report.jobs.get(self._spec.name)
+                self._tell("folder-to-come" if is_new else "folder-missing", folder)
         if self._ledger is not None:
             for record in self._ledger.records(self._spec.name):
                 self._check_record(record, self._ledger)

@@ -20,8 +20,9 @@ DIFFERENCES: Final[dict[str, str]] = {
 #: kind → what it means. These are only told.
 NOTES: Final[dict[str, str]] = {
     "waiting": "a file in the inbox that has no job yet",
-    "in-work": "a job is under way",
-    "interrupted": "a job was under way when the daemon ended; the next start goes on with it",
+    "in-work": "a job is under way, or waits to be tried again",
+    "folder-to-come": "a folder of the inbox that is made when the first job needs it",
+    "interrupted": "a job was waiting or under way when the daemon ended; the next start goes on with it",
     "not-disposed": "the job is over, its original still lies in the inbox; the next start moves it",
     "stuck": "done, but procwatch may not remove the original from the inbox",
     "original-removed": "somebody removed an original that was to be kept",

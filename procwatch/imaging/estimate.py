@@ -21,6 +21,10 @@ _AVIF_ENCODER_BYTES: Final = 128 * 1024**2
 _OUTPUT_BYTES_PER_PIXEL: Final = 20
 _PIXEL_BYTES: Final = 4  # Pillow's RGB, RGBA and CMYK alike
 
+#: Lanczos3 looks at six pixels of the source for each of the smaller picture, times the scale: six weights for each pixel
+#: of a side, as floating-point numbers and again as integers. Nothing for a photo, gigabytes for 100,000,000 x 1 pixels.
+WEIGHTS_BYTES: Final = 6 * (8 + 4)
+
 #: What a decoder takes beside the picture, for each pixel of the header: these hold whole frames of their own.
 _DECODER_BYTES: Final = {"WEBP": 12, "AVIF": 8, "HEIF": 8, "TIFF": 4}
 #: These read the whole file, and keep a copy of it for the library.
@@ -82,6 +86,10 @@ def _picture_bytes_per_pixel(source: Source) -> int:
 
 
 def _narrowed_bytes(source: Source, draft: int, sizes: Sequence[Size]) -> int:
-    """Return what the resampler's first pass makes: all rows, each already as narrow as the output."""
-    widest = max((width for width, _ in sizes), default=0)
-    return widest * (max(source.size) // draft + 1) * _PIXEL_BYTES
+    """Return what the resampler's first pass makes, all rows, each already as narrow as the output; and its weights.
+
+    Of the stored picture, which may lie on its side.
+    """
+    width, height = (side // draft + 1 for side in source.size)
+    most = max((max(across * height, down * width) for across, down in sizes), default=0)
+    return most * _PIXEL_BYTES + (width + height) * WEIGHTS_BYTES

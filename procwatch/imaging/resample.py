@@ -4,6 +4,7 @@ from typing import Any, Final, Literal
 
 from PIL import Image, ImageChops, ImageStat
 
+from procwatch.imaging.estimate import WEIGHTS_BYTES
 from procwatch.imaging.geometry import Box, Size
 from procwatch.imaging.memory import has_headroom
 
@@ -73,11 +74,12 @@ class Resampler:
 
 
 def working_bytes(image: Image.Image, box: Box, size: Size) -> int:
-    """Return how much the resampler allocates: a premultiplied copy, rows narrowed to the new width, the result."""
+    """Return how much the resampler allocates: a premultiplied copy, rows narrowed to the new width, the result, weights."""
     pixel_bytes = 1 if image.mode == "L" else 4
     rows = min(image.height, int(box[3] - box[1]) + 1)
     premultiplied = image.width * image.height * 4 if image.mode == "RGBA" else 0
-    return premultiplied + size[0] * (rows + size[1]) * pixel_bytes
+    weights = (image.width + image.height) * WEIGHTS_BYTES
+    return premultiplied + size[0] * (rows + size[1]) * pixel_bytes + weights
 
 
 def _difference_on_check_picture(simd: Any) -> float:

@@ -205,8 +205,18 @@ def test_notes_are_told_and_differ_in_nothing(site: Site, capsys: pytest.Capture
     ]
     assert cli.main(["audit", str(site.root)]) == 0
     shown = capsys.readouterr().out
-    for kind in set(NOTES) - {"in-work"}:
+    for kind in set(NOTES) - {"in-work", "folder-to-come"}:
         assert f"note: {kind}, " in shown
+
+
+def test_folders_that_no_job_needed_yet_are_no_difference(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["init", str(tmp_path / "new")]) == 0
+    assert cli.main(["audit", str(tmp_path / "new")]) == 0
+    assert "note: folder-to-come, 3" in capsys.readouterr().out
+    (tmp_path / "new/inbox").rmdir()
+    assert cli.main(["audit", str(tmp_path / "new")]) == 1
 
 
 def test_with_a_daemon_open_jobs_are_in_work(site: Site) -> None:

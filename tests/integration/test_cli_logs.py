@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import stat
 from collections.abc import Iterator
 from datetime import datetime
@@ -294,6 +295,16 @@ def test_mistakes_are_one_clear_line(
 ) -> None:
     assert cli.main(["logs", "--file", str(tmp_path / "no.log"), *options]) == code
     assert message in capsys.readouterr().err
+
+
+def test_nothing_to_show_has_a_reason(log: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["logs", "--file", str(log), "--inbox", "nope"]) == 0
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert re.search(r"procwatch: none of \d+ lines matches: .*log", told.err), told.err
+    (tmp_path / "other").write_text("this is no log\n")
+    assert cli.main(["logs", "--file", str(tmp_path / "other")]) == 0
+    assert "no line of procwatch's log: " in capsys.readouterr().err
 
 
 def test_a_site_has_its_own_log(log: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -166,6 +166,20 @@ def test_a_daemon_that_writes_no_more_is_degraded(tmp_path: Path, capsys: pytest
     assert "no sign of life for 1 min 40 s" in shown
 
 
+def test_a_daemon_that_cannot_write_its_snapshot_is_asked(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a full disk it works on, or says why not; it is no stalled one."""
+    why = "inbox inbox is paused: ENOSPC: No space left on device"
+    live = {"status": snapshot(degraded=[why])}
+    monkeypatch.setattr("procwatch.control.protocol.ask", lambda *_, **__: live)
+    assert cli.main(["status", str(site(tmp_path, snapshot(written_at_s=time.time() - 100)))]) == 1
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "stalled" not in shown
+    assert "its status file is 1 min 40 s old" in shown
+    assert why in shown
+
+
 def test_names_cannot_act_on_the_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     content = snapshot()
     content["slots"][0]["path"] = "[bold]evil[/bold]\x1b[2J\udcff.jpg"

@@ -1,5 +1,7 @@
 """What a bench concludes from its times."""
 
+import dataclasses
+
 import pytest
 
 from procwatch.bench.show import bar
@@ -51,6 +53,14 @@ def test_the_fewest_workers_that_are_as_fast_as_any_are_chosen() -> None:
     verdict = judge(CPU, processes(1.0, 1.95, 1.97, 1.99), cpus=2)
     assert verdict.workers == 2
     assert verdict.speedup == 1.95
+
+
+def test_workers_whose_rounds_reach_the_best_are_as_fast_and_it_says_that_they_are_uneven() -> None:
+    two = dataclasses.replace(trial("processes", 2, 1.22), images_per_s=19.0, lowest=11.8, highest=26.2)
+    four = dataclasses.replace(trial("processes", 4, 1.58), images_per_s=24.6, lowest=24.4, highest=24.7)
+    verdict = judge(CPU, [trial("processes", 1, 1.0), two, four], cpus=2)
+    assert verdict.workers == 2
+    assert any(line.startswith("The rounds differ by 76%") for line in verdict.text)
 
 
 def test_more_workers_only_cost_is_said_with_the_memory_that_they_take() -> None:

@@ -37,6 +37,13 @@ def test_what_takes_more_is_estimated_higher(more: Source) -> None:
     assert estimate(more) > estimate(PHOTO)
 
 
+def test_one_long_row_costs_its_weights_and_not_a_picture_as_high_as_it_is_long() -> None:
+    """It was told to take 763 GiB; with nothing for the weights three workers died of such rows."""
+    row = replace(PHOTO, format="PNG", size=(100_000_000, 1))
+    taken = estimate(row, outputs=[((2048, 1), "auto")])
+    assert 7 * 10**9 < taken < 10 * 10**9
+
+
 def test_only_formats_that_are_read_whole_count_the_files_size() -> None:
     assert estimate(replace(PHOTO, file_bytes=100 * MIB)) == estimate(PHOTO)
     webp = replace(PHOTO, format="WEBP")
