@@ -97,6 +97,7 @@ class Reloader:
         self._post = post
         self._notifier = notifier
         self._log = log
+        self._reading = threading.Lock()  # two requests: the later one reads the later file
 
     def request(self) -> None:
         """Begin; returns at once. On the loop."""
@@ -109,6 +110,10 @@ class Reloader:
         if source is None:
             self._reject("procwatch runs on a folder without a configuration file; there is nothing to read")
             return
+        with self._reading:
+            self._read_file(source)
+
+    def _read_file(self, source: str) -> None:
         try:
             settings = load(source)
             refuse_without_sandbox(settings)
@@ -119,6 +124,8 @@ class Reloader:
             self._reject(*error.message.splitlines(), hint=confined or _CHECK)
         except OSError as error:
             self._reject(f"{source}: {error.strerror or error}")
+        except Exception as error:  # noqa: BLE001 (systemd waits for an answer, and so does whoever asked)
+            self._reject(f"{source}: {type(error).__name__}: {error}")
         else:
             hint = what_the_unit_needs(source)
             trouble = {spec.name: f"{reason}; {hint}" if hint else reason for spec, reason in unusable}

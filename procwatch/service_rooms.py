@@ -64,7 +64,13 @@ class Rooms:
         try:
             events = ServiceEvents(log.logger, loop.post, tenant)
             self.backlog = Backlog()
-            self.inboxes = Inboxes(backlog=self.backlog, registry=registry, room=events, check=inbox_problem)
+            self.inboxes = Inboxes(
+                backlog=self.backlog,
+                registry=registry,
+                room=events,
+                check=inbox_problem,
+                state_dir=settings.state_dir,
+            )
             self.pool = make_pool(settings, usable, loop, events)
             self._wire_watchers(tenant, notifier)
             self._wire_work(settings)

@@ -268,6 +268,7 @@ class Dispatcher:
             self._starting.pop(job.id)
             if error is not None:
                 job.attempt -= 1
+                job.state = State.QUEUED
                 self._backlog.add(job)
                 self._endings.pause_for(self._inboxes[job.inbox], as_os_error(error), stage="ledger")
             elif self.stopping or not self._pool.room:  # its worker died meanwhile

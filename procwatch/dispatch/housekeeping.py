@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from procwatch.delivery.fsops import FsOps, NotPlainFileError
+from procwatch.delivery.fsops import HELD_PREFIX, FsOps, NotPlainFileError
 from procwatch.dispatch.journal import Journal
 from procwatch.dispatch.lane import Lane
 from procwatch.dispatch.ledger import Ledger
@@ -65,9 +65,10 @@ class Housekeeping:
         lane: Lane,
         is_inbox: IsRoot,
         events: RoomEvents,
+        apart: Callable[[], frozenset[str]] = frozenset,
         wall_s: Callable[[], float] = time.time,
     ) -> None:
-        """`is_inbox` says of an open folder whether it is the inbox that is served."""
+        """`is_inbox` says of an open folder whether it is the inbox that is served; `apart` are all folders of ours."""
         self._spec = spec
         self._keep = keep
         self._fs = fs
@@ -76,6 +77,7 @@ class Housekeeping:
         self._lane = lane
         self._is_inbox = is_inbox
         self._events = events
+        self._apart = apart
         self._wall_s = wall_s
         self._short = False
         self._next_tidy_s = 0.0
@@ -170,9 +172,11 @@ class Housekeeping:
             return True
 
     def remove_old_files(self, root: str, before_s: float) -> int:
-        """Remove regular files that came to `root` before the time."""
+        """Remove regular files that came to `root` before the time; not what lies in another folder of ours inside it."""
         removed = 0
-        for path, status in files_below(root):
+        for path, status in files_below(root, self._apart()):
+            if os.path.basename(path).startswith(HELD_PREFIX):
+                continue  # an original on its way
             # ctime: moving a file here set it, while mtime is still that of the camera.
             if stat.S_ISREG(status.st_mode) and status.st_ctime < before_s:
                 with contextlib.suppress(OSError, NotPlainFileError):

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 
 from procwatch.dispatch.backlog import Backlog
 from procwatch.dispatch.housekeeping import Housekeeping, Keep, RoomEvents
@@ -17,8 +18,11 @@ from procwatch.model import InboxSpec, State
 class Inboxes(Mapping[str, InboxRuntime]):
     """Every inbox with work or watch, by name. Loop thread only."""
 
-    def __init__(self, *, backlog: Backlog, registry: Registry, room: RoomEvents, check: Check) -> None:
+    def __init__(
+        self, *, backlog: Backlog, registry: Registry, room: RoomEvents, check: Check, state_dir: str = ""
+    ) -> None:
         """Take what every inbox shares. `check` says what is wrong with the folders of one; it runs on its lane."""
+        self._state_dir = state_dir
         self._backlog = backlog
         self._registry = registry
         self._room = room
@@ -54,7 +58,15 @@ class Inboxes(Mapping[str, InboxRuntime]):
         ledger_keep_s: float | None,
         trouble: str = "",
     ) -> None:
-        """Begin to serve an inbox; `trouble`: why it cannot be served yet. It is tried until it can."""
+        """Begin to serve an inbox; `trouble`: why it cannot be served yet. It is tried until it can.
+
+        One of that name that is leaving still is let go of first.
+        """
+        if spec.name in self._leaving:
+            self._leaving[spec.name] = partial(
+                self.add, spec, recipe, shared, ledger_keep_s=ledger_keep_s, trouble=trouble
+            )
+            return
         door = self._doors.pop(spec.name, None) or Door(spec, self._check)
         runtime = InboxRuntime(spec, recipe, shared, door)
         self._runtimes[spec.name] = runtime
@@ -69,7 +81,7 @@ class Inboxes(Mapping[str, InboxRuntime]):
             spec=spec,
             loop=shared.loop,
             lane=lane,
-            apart=lambda: own_folders(runtime.spec for runtime in self._runtimes.values()),
+            apart=self._own_folders,
             is_inbox=door.is_inbox,
             tell=runtime.measured,
             wall_s=time.time,
@@ -83,16 +95,25 @@ class Inboxes(Mapping[str, InboxRuntime]):
             lane=lane,
             is_inbox=door.is_inbox,
             events=self._room,
+            apart=lambda: self._own_folders() | {self._state_dir},
         )
         runtime.start(trouble)
         self._keepers[spec.name].start()
         self._measuring[spec.name].start()
 
+    def _own_folders(self) -> frozenset[str]:
+        """Lanes ask it, too."""
+        return own_folders(runtime.spec for runtime in list(self._runtimes.values()))
+
     def retire(self, name: str, then: Callable[[], None] = lambda: None) -> None:
         """Take nothing new from the inbox; when its running jobs are published, forget it and call `then`.
 
-        What was queued stays in the inbox folder, for whoever serves it next.
+        What was queued stays in the inbox folder, for whoever serves it next. Asked again meanwhile, by another reload,
+        the newest `then` counts.
         """
+        if name in self._leaving:
+            self._leaving[name] = then
+            return
         runtime = self._runtimes[name]
         runtime.stop_intake()
         self._measuring.pop(name).close()
@@ -101,6 +122,7 @@ class Inboxes(Mapping[str, InboxRuntime]):
         for job in self._registry.jobs():
             if job.inbox == name and (job.state is State.QUEUED or self._registry.has_ended(job.id)):
                 self._registry.remove(job)
+        self._registry.drop_returning(name)
         self._leaving[name] = then
 
     def finish_leaving(self) -> None:

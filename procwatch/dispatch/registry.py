@@ -53,6 +53,11 @@ class Registry:
             self._why.pop(job.id, None)
         return job
 
+    def drop_returning(self, inbox: str) -> None:
+        """Forget the jobs of an inbox that are set aside: whoever serves it next asks the ledger."""
+        for where in [where for where in self._returning if where[0] == inbox]:
+            self._why.pop(self._returning.pop(where).id, None)
+
     def aside(self, inbox: str, path: str) -> tuple[Job, str] | None:
         """Return the job that is set aside for its file to settle, and why."""
         job = self._returning.get((inbox, path))

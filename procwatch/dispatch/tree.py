@@ -66,8 +66,10 @@ def totals_below(
         yield files, total
 
 
-def files_below(root: str) -> Iterator[tuple[str, os.stat_result]]:
+def files_below(root: str, skip: frozenset[str] = frozenset()) -> Iterator[tuple[str, os.stat_result]]:
     """Yield path, relative to `root`, and status of all below it that is no folder. Folders that refuse are passed over.
+
+    So are those in `skip`, which are whole paths.
 
     Not os.walk: on CPython 3.11 it recurses (gh-89727), so that a thousand folders in each other, which anybody can
     make, end in a RecursionError; and it remembers every name of a folder.
@@ -76,7 +78,7 @@ def files_below(root: str) -> Iterator[tuple[str, os.stat_result]]:
     while pending:
         folder = pending.pop()
         with contextlib.suppress(OSError):
-            for name, status in _files_in(root, folder, pending, frozenset()):
+            for name, status in _files_in(root, folder, pending, skip):
                 yield f"{folder}/{name}" if folder else name, status
 
 

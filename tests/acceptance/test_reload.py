@@ -108,6 +108,17 @@ def test_a_mistake_leaves_the_old_configuration_in_force_and_says_why(tmp_path: 
         assert images.size(tmp_path / "one" / "out" / "a-s.jpg")[0] == 64
 
 
+def test_a_file_that_no_reader_survives_is_a_mistake_as_any_other(tmp_path: Path) -> None:
+    """Nested a hundred thousand deep: the reload's thread ended, and systemd waited for an answer."""
+    config = configure(tmp_path, "one")
+    with Daemon("-c", config, cwd=tmp_path) as daemon:
+        config.write_text(config.read_text() + "\nx = " + "[" * 100_000)
+        daemon.signal(signal.SIGHUP)
+        daemon.wait_for("config.rejected")
+        drop(tmp_path, "one", "a.jpg", 1)
+        daemon.wait_for_ends(1)
+
+
 def test_without_a_configuration_file_a_reload_is_refused_and_the_daemon_goes_on(tmp_path: Path) -> None:
     with Daemon(tmp_path / "site", cwd=tmp_path) as daemon:
         daemon.signal(signal.SIGHUP)

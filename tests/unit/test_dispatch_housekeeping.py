@@ -130,6 +130,19 @@ def test_folders_nested_deeper_than_python_recurses_are_walked(
     assert house.remove_empty_folders(str(tmp_path / "archive"), later_s) == depth  # pytest cannot, either
 
 
+def test_what_lies_in_another_folder_of_ours_inside_the_archive_is_no_old_original(tmp_path: Path) -> None:
+    """And an original that is on its way has no age either."""
+    house, *_ = keeper(tmp_path, archive_s=1000.0)
+    archive = tmp_path / "archive"
+    house._apart = lambda: frozenset({str(archive), str(archive / "out"), str(archive / "in")})
+    kept = [archive / name for name in ("out/result.jpg", "in/sub/waiting.jpg", ".procwatch-held-1")]
+    for file in (*kept, archive / "2024/old.jpg"):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(b"x")
+    assert house.remove_old_files(str(archive), time.time() + 10) == 1
+    assert all(file.exists() for file in kept)
+
+
 def test_an_inbox_that_became_a_link_is_not_tidied(tmp_path: Path) -> None:
     """It may lead to any tree, and the daemon may remove folders there."""
     house, *_ = keeper(tmp_path)
