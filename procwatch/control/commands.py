@@ -118,18 +118,23 @@ class Commands:
 
     def _rebuild(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
         """Forget the done jobs of kept originals whose recipe is another now; a scan then finds them as new."""
-        names = call_on_loop(self._loop.post, lambda: self._named(request))
+        runtimes = call_on_loop(
+            self._loop.post,
+            lambda: {
+                name: (self._inboxes[name], self._inboxes[name].recipe.hash) for name in self._named(request)
+            },
+        )
         counts: dict[str, int] = {}
         ledger = self._open_ledger()
-        for name in names if ledger is not None else []:
-            assert ledger is not None
-            stale = [known.job for known in ledger.stale(name, self._inboxes[name].recipe.hash)]
-            counts[name] = len(stale)
-            self._forget_jobs(stale)
-            if stale:
-                self._loop.post(self._inboxes[name].request_scan, "request")
-        if ledger is not None:
-            ledger.close()
+        if ledger is None:
+            return {"jobs": counts}
+        with contextlib.closing(ledger):
+            for name, (runtime, recipe_hash) in runtimes.items():
+                stale = [known.job for known in ledger.stale(name, recipe_hash)]
+                counts[name] = len(stale)
+                self._forget_jobs(stale)
+                if stale:
+                    self._loop.post(runtime.request_scan, "request")
         return {"jobs": counts}
 
     def _prune(self, request: Mapping[str, Any]) -> Mapping[str, Any]:

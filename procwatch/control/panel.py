@@ -207,7 +207,9 @@ def write_status(path: str, data: bytes, mode: int) -> None:
     descriptor = os.open(temp, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
     try:
         os.fchmod(descriptor, mode)
-        os.write(descriptor, data)
+        rest = memoryview(data)
+        while rest:  # a disk that is nearly full takes a part without a word
+            rest = rest[os.write(descriptor, rest) :]
     finally:
         os.close(descriptor)
     os.rename(temp, path)

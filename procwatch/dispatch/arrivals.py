@@ -5,6 +5,7 @@ answers for is left alone. A flood of hints is not kept: above the bound a scan 
 """
 
 import errno
+import sqlite3
 import threading
 import time
 from collections.abc import Callable
@@ -112,7 +113,10 @@ class Arrivals:
         if self._closed or self._names.ignored_by(path) is not None:
             return None
         look = self._take_look(path)
-        is_new = look.kind == "file" and self._known(path) is None
+        try:
+            is_new = look.kind == "file" and self._known(path) is None
+        except sqlite3.Error:
+            return None  # the lane meets it again, and tells
         return look if is_new else None
 
     def _arrived(self, path: str, cause: Cause, look: Look | None) -> None:

@@ -296,7 +296,7 @@ class Endings:
         runtime = self._inboxes[here.inbox]
         parked = self._publishing.get(job) if stage in ("publish", "ledger") else None
         order = parked or self._disposing.pop(job, None) or self._failing.get(job)
-        if order is not None:
+        if order is not None and order not in runtime.parked:  # its disk and the ledger's may both refuse
             runtime.parked.append(order)
         self._trouble.met(runtime, stage, error)
 

@@ -16,10 +16,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from procwatch.pool.exits import describe
+
 #: Hooks that run at once, and those that may wait; more would be a backlog that nobody ever catches up with.
 _THREADS: Final = 2
 _MAX_WAITING: Final = 1000
 _SHOWN: Final = 300  # characters of stderr in the log
+_DEATH_S: Final = 3.0  # a killed process is dead within milliseconds, unless a file system keeps it
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -108,14 +111,24 @@ def run_hook(
         _, errors = process.communicate(line, timeout=timeout_s)
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
+        _let_go(process)
         return f"{argv[0]}: took longer than {timeout_s:g} s and was stopped", "SIGKILL"
     if process.returncode == 0:
         return None
     said = errors.decode("utf-8", "replace").strip()[-_SHOWN:]
     code = process.returncode
-    exit_text = f"exit {code}" if code > 0 else signal.Signals(-code).name
+    exit_text = describe(code)
     return f"{argv[0]}: {exit_text}" + (f": {said}" if said else ""), exit_text
+
+
+def _let_go(process: "subprocess.Popen[bytes]") -> None:
+    """Wait for a killed process, not for the end of its output: what left its session may hold that open for ever."""
+    for pipe in (process.stdin, process.stderr):
+        if pipe is not None:
+            with contextlib.suppress(OSError):  # what could not be written to it
+                pipe.close()
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(_DEATH_S)
 
 
 def environment(hook: str, fields: Mapping[str, Any]) -> dict[str, str]:

@@ -126,6 +126,10 @@ class Planner:
         plan.renditions[position] = renamed
         return renamed
 
+    def lose(self, rendition: Rendition) -> None:
+        """Somebody has the name that was chosen last: do not choose it again in this batch."""
+        self._names.lose(rendition)
+
     def _source_now(self, order: PublishOrder, inbox: Folders) -> Fingerprint | None:
         """Return the source's fingerprint if its content is what was rendered, else tell and return None."""
         try:

@@ -167,10 +167,20 @@ class Publisher:
                 self._place_one(rendition)
                 return rendition
             except FileExistsError:
-                lost, rendition = rendition, self._planner.rename(plan, rendition)
+                rendition = self._another_name(plan, rendition)
+
+    def _another_name(self, plan: Plan, lost: Rendition) -> Rendition:
+        """Intend the next name that nobody has, not even another inbox with the same outbox that was faster."""
+        while True:
+            rendition = self._planner.rename(plan, lost)
+            try:
                 self._journal.call(
                     _other_intent(plan, self._spec, lost), durable=True, point="ledger.publishing"
                 )
+            except NameTakenError:
+                self._planner.lose(rendition)
+                continue
+            return rendition
 
     def _place_one(self, rendition: Rendition) -> None:
         status = self._fs.lstat(rendition.staged)

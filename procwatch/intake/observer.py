@@ -180,6 +180,8 @@ class InboxObserver:
             call(*arguments)
         except Exception:  # noqa: BLE001 (an exception would end watchdog's thread without a word)
             self.callback_errors += 1
+            if call != self._on_overflow:  # an event may be lost: a scan finds what it was about
+                self._safely(self._on_overflow)
 
     def _tell_of_file(self, path: bytes, cause: Cause) -> None:
         if below := self._relative(path):

@@ -22,6 +22,7 @@ class Breaker:
 
     losses_s: tuple[float, ...] = ()  # of workers, since the last success, within the window
     is_testing: bool = False  # a canary is out
+    has_succeeded: bool = False  # a worker finished a job meanwhile
     open_since_s: float | None = None
     canaries_failed: int = 0  # in a row
     canary_at_s: float = 0.0  # when open: the next one
@@ -42,7 +43,7 @@ class Breaker:
 
     def succeeded(self) -> "Breaker":
         """A worker finished a job: it does not matter how the job ended."""
-        return replace(self, losses_s=()) if self.is_testing else Breaker()
+        return replace(self, losses_s=(), has_succeeded=True) if self.is_testing else Breaker()
 
     def wants_canary(self, now_s: float) -> bool:
         """Whether a canary should be sent now."""
@@ -59,7 +60,9 @@ class Breaker:
         return Breaker()
 
     def failed(self, now_s: float) -> "Breaker":
-        """The canary failed too: it is not the files."""
+        """The canary failed too: it is not the files. But a job that went well meanwhile is the better canary."""
+        if self.has_succeeded:
+            return Breaker()
         count = self.canaries_failed + 1
         return replace(
             self,

@@ -26,7 +26,7 @@ class OwnLock:
 
 
 class Unbounded:
-    """A semaphore that is always free: a slot has one call at a time in its queue. The worker gets one of its own."""
+    """A semaphore that is always free: handover bounds what a worker has in its pipe. The worker gets one of its own."""
 
     def __init__(self) -> None:
         self._semlock = self  # what Queue.full() asks

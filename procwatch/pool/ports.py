@@ -79,7 +79,7 @@ class WorkerPool(Protocol):
     """Long-lived worker processes behind one submit(). Every method is called on the dispatcher's thread."""
 
     def start(self) -> None:
-        """Begin to start the workers; `on_ready` callbacks follow through the dispatcher's mailbox."""
+        """Begin to start the workers; `Events.worker_started` follows for each, on the dispatcher's thread."""
 
     @property
     def size(self) -> int:

@@ -87,7 +87,7 @@ class SlotContext(ForkServerContext):
         return OwnLock()
 
     def BoundedSemaphore(self, value: int = 1) -> Unbounded:  # type: ignore[override]  # noqa: N802
-        """Make what counts the calls in that queue: there is one at a time, and nothing to count."""
+        """Make what counts the calls in that queue: the pipe that they lie in is bounded by handover."""
         return Unbounded()
 
     def ask(
@@ -233,21 +233,22 @@ def start_worker(entry: WorkerEntry, slot: int, give_up: GiveUp) -> Worker:
     began_s = time.monotonic()
     _prepare(entry, slot, give_up)
     context = SlotContext()
-    theirs, ours = context.Pipe(duplex=False)
-    turns = Turns()
-    claim = Claim(turns=turns)
-    executor = HandoverExecutor(
-        mp_context=context, initializer=entry.start, initargs=(claim, theirs, slot, *entry.start_args)
-    )
-    with contextlib.ExitStack() as undo:
+    with contextlib.ExitStack() as undo, contextlib.ExitStack() as handed_over:
+        # Each is the start's to close as soon as it is there: where descriptors are short the next may not come.
+        theirs, ours = context.Pipe(duplex=False)
+        handed_over.callback(theirs.close)
+        undo.callback(ours.close)
+        turns = Turns()
         undo.callback(turns.close)
+        handed_over.callback(turns.close_theirs)
+        claim = Claim(turns=turns)
+        handed_over.callback(claim.close_descriptor)
+        executor = HandoverExecutor(
+            mp_context=context, initializer=entry.start, initargs=(claim, theirs, slot, *entry.start_args)
+        )
         undo.callback(_abandon, executor, context, ours)
-        try:
-            pid, notes = _shake_hands(executor, context, entry, give_up)
-        finally:
-            theirs.close()
-            claim.close_descriptor()
-            turns.close_theirs()
+        pid, notes = _shake_hands(executor, context, entry, give_up)
+        handed_over.close()
         if "error" in notes:  # it would fail every file, or run without its limits
             raise WorkerStartError(notes["error"])
         pidfd = os.pidfd_open(pid)

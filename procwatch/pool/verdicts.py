@@ -87,12 +87,13 @@ class Verdicts:
     def _canary_answered(self, reason: str) -> None:
         if self._starter.is_stopping:
             return
-        if not reason:
-            self._change(self._breaker.passed())
+        was_open, deaths = self._breaker.is_open, len(self._breaker.losses_s)
+        after = self._breaker.failed(self._clock()) if reason else self._breaker.passed()
+        if after.is_closed:
+            self._change(after)
             self._tell()
             return
-        was_open, deaths = self._breaker.is_open, len(self._breaker.losses_s)
-        self._breaker = self._breaker.failed(self._clock())
+        self._breaker = after
         if not was_open:
             self._listener.pool_degraded(f"{deaths} workers lost in a row, and {reason}", deaths)
         self._tell("degraded", started=False)

@@ -94,8 +94,16 @@ def _render_opened(
         if error.errno == errno.ENOMEM:
             return RenderFailed(code="out-of-memory", reason="the kernel gave no more memory to the worker")
         if error.errno in _ENVIRONMENT or str(error.filename).startswith(staging):
-            return RenderFailed(code="environment", reason=f"{errno_name(error)}: {error.strerror}")
+            return _refused(error, folder)
         raise
+
+
+def _refused(error: OSError, folder: str) -> RenderFailed:
+    """The output side refuses."""
+    if error.errno == errno.ENOENT:
+        # Somebody replaced the outbox, and the slot's folder went with it: only a new worker gets one.
+        return RenderFailed(code="sandbox-stale", reason=f"the folder is not there: {folder!a}")
+    return RenderFailed(code="environment", reason=f"{errno_name(error)}: {error.strerror}")
 
 
 def with_digest(rendered: Rendered, digest: str | None) -> Rendered:

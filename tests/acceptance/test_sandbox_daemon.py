@@ -127,4 +127,6 @@ def test_off_leaves_workers_as_they_are(places: Places, tmp_path: Path) -> None:
         pid = eventually(daemon.worker_pids)[0]
         assert status(pid)["Seccomp"] == "0" or status(daemon.pid)["Seccomp"] != "0"
         assert not logs.select(daemon.lines(), "sandbox.reduced")
-        shutil.rmtree(places.outbox / ".procwatch-staging", ignore_errors=True)
+        shutil.rmtree(places.outbox / ".procwatch-staging")
+        images.write(places.inbox / "after.jpg", images.jpeg(1))
+        daemon.wait_for("job.done", path="after.jpg")

@@ -68,6 +68,22 @@ def test_a_hanging_hook_is_killed_with_all_that_it_started(tmp_path: Path) -> No
     eventually(lambda: not child.exists() or "Z (zombie)" in (child / "status").read_text())
 
 
+def test_what_left_the_session_of_a_hook_does_not_keep_it() -> None:
+    """It holds the hook's stderr open, and nobody waits for that."""
+    code = "import subprocess,time; subprocess.Popen(['setsid', 'sleep', '20']); time.sleep(60)"
+    began_s = time.monotonic()
+    problem = run_hook("done", python(code), LINE, 1.0)
+    assert problem is not None
+    assert "longer than 1 s" in problem[0]
+    assert time.monotonic() - began_s < 10
+
+
+def test_a_signal_without_a_name_has_its_number() -> None:
+    problem = run_hook("done", python("import os; os.kill(os.getpid(), 35)"), LINE, 10.0)
+    assert problem is not None
+    assert problem[1] in {"signal 35", "SIGRTMIN+1"}
+
+
 def test_hooks_never_block_and_each_failure_is_told() -> None:
     told: list[tuple[str, str]] = []
     lock = threading.Lock()

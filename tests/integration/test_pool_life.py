@@ -1,12 +1,16 @@
 """Real workers start, are replaced when they have done enough or grown too much, and are started again."""
 
+import errno
 import threading
 import time
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
 from procwatch.model import Rendered
+from procwatch.pool import slot
+from procwatch.pool.ports import WorkerEntry
 from procwatch.pool.slot import DEATH_S
 from tests.support import bad_workers, processes
 from tests.support.pool_bench import PoolBench, no_pool_threads, open_files
@@ -40,6 +44,23 @@ def test_a_worker_that_grows_is_replaced(tmp_path: Path) -> None:
         assert pids[:3] == [first] * 3  # 24 MiB each: the third makes 72
         assert pids[3] != first
         assert [reason for _, _, reason in bench.witness.recycled] == ["resident memory grew"]
+
+
+def test_a_start_that_fails_early_leaves_no_descriptor(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As when there are none left: each attempt took four more with it."""
+
+    def refuse(**_: object) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(slot, "HandoverExecutor", refuse)
+    entry = WorkerEntry(
+        start=print, hello=cast("Any", print), run=cast("Any", print), canary=cast("Any", print)
+    )
+    before = open_files()
+    for _ in range(3):
+        with pytest.raises(OSError, match="Too many"):
+            slot.start_worker(entry, 1, threading.Event())
+    assert open_files() == before
 
 
 def test_recycling_leaves_descriptors_and_threads_as_they_were(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Arrivals: what a scan may start, and what it has to leave to its timer."""
 
+import sqlite3
 import threading
 from pathlib import Path
 from types import SimpleNamespace
@@ -71,6 +72,21 @@ def test_after_close_nothing_starts(tmp_path: Path) -> None:
     here.scanned([(old_file("a.jpg"), None)], count_missed=False)
     here.look("b.jpg", Cause.CLOSED)
     assert sink.readied == []
+
+
+def test_a_hint_is_not_lost_where_the_ledger_cannot_be_read(tmp_path: Path) -> None:
+    """It went with an exception of SQLite, and nothing after it counted as alone any more."""
+    here, _, loop = arrivals(tmp_path)
+    images.write(tmp_path / "a.jpg", images.jpeg(1))
+
+    def refuse(inbox: str, path: str) -> None:
+        raise sqlite3.OperationalError("disk I/O error")
+
+    here._reader.known = refuse  # type: ignore[method-assign]
+    posted: list[Any] = []
+    loop.post = lambda *call: posted.append(call)  # type: ignore[method-assign]
+    here.hint("a.jpg", Cause.RENAMED)
+    assert posted == [(here._arrived, "a.jpg", Cause.RENAMED, None)]
 
 
 def test_a_flood_of_hints_becomes_one_request_for_a_scan(tmp_path: Path) -> None:
