@@ -14,10 +14,9 @@ from procwatch.turns import Turns, WorkerTurns
 
 #: Indexes: which job was begun, and how much of its grant it was expected to need. No queue, no lock, two stores a job.
 STARTED: Final = 0
-ENDED: Final = 1
-PRESSURE: Final = 2
-_DIGESTED: Final = 3  # of which job the digest is
-_CELLS: Final = 4
+PRESSURE: Final = 1
+_DIGESTED: Final = 2  # of which job the digest is
+_CELLS: Final = 3
 _DIGEST_BYTES: Final = 32
 _BYTES: Final = 8 * _CELLS + _DIGEST_BYTES
 _SEALS: Final = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL

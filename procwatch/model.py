@@ -50,17 +50,6 @@ class Identity:
     mtime_ns: int
 
 
-class Outcome(enum.StrEnum):
-    """How a job, or a path that never became one, ended or stands."""
-
-    DONE = "done"
-    FAILED = "failed"
-    RETRYING = "retrying"
-    VANISHED = "vanished"
-    IGNORED = "ignored"
-    BLOCKED = "blocked"
-
-
 class State(enum.StrEnum):
     """Where a job is on its way; the ledger stores these words."""
 

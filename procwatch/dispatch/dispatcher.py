@@ -144,11 +144,6 @@ class Dispatcher:
         """Files noticed whose job has not ended yet."""
         return self._registry.unended + self.awaited
 
-    @property
-    def in_memory(self) -> int:
-        settling = sum(len(runtime.arrivals.settling) for runtime in self._inboxes.values())
-        return len(self._registry) + self._registry.returning + settling
-
     # -- handing out ------------------------------------------------------------------------------
 
     def tick(self, now_s: float) -> float | None:

@@ -1,17 +1,10 @@
 """What this installation reads and writes, for `procwatch check`."""
 
-import importlib.util
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from procwatch.imaging.codecs import CODECS
 from procwatch.imaging.recipe import DEFAULT_FORMATS
-
-#: Formats that are never read unless a recipe names them: they run programs, nest other formats or have a long list
-#: of memory errors behind them.
-RISKY_FORMATS = frozenset(
-    ("EPS", "PSD", "FPX", "MIC", "WMF", "PDF", "FITS", "ICNS", "BUFR", "GRIB", "HDF5", "BLP", "MPEG")
-)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -22,11 +15,6 @@ class Support:
     writes: Mapping[str, str]
     resampler: str  # "simd" or "pillow"
     resampler_note: str
-
-
-def simd_installed() -> bool:
-    """Say whether the SIMD resampler can be imported, without importing it or PIL."""
-    return importlib.util.find_spec("cykooz_resizer") is not None
 
 
 def support() -> Support:

@@ -1,5 +1,6 @@
 """Recipes as they are written in a configuration: their mistakes, and the values made of them."""
 
+import importlib.util
 import re
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final
@@ -24,6 +25,11 @@ def recipe_mistakes(data: Mapping[str, Any]) -> Iterator[Mistake]:
     """Yield what is wrong inside recipes; what the schema reports (a wrong type) is passed over in silence."""
     for name, recipe in _tables(data.get("recipe")):
         yield from _format_mistakes(("recipe", name, "formats"), recipe.get("formats"))
+        if recipe.get("resampler") == "simd" and not _has_simd():
+            yield Mistake(
+                path=("recipe", name, "resampler"),
+                message='"simd" needs the package cykooz-resizer, which is not installed: install it, or use "auto"',
+            )
         same_names: dict[tuple[str, str], str] = {}
         for output_name, output in _tables(recipe.get("output")):
             path: Path = ("recipe", name, "output", output_name)
@@ -38,6 +44,11 @@ def recipe_mistakes(data: Mapping[str, Any]) -> Iterator[Mistake]:
                         path=(*path, "template"),
                         message=f'output "{other}" has the same one; give each its own',
                     )
+
+
+def _has_simd() -> bool:
+    """Whether the resampler could be imported; only a worker imports it, and checks it."""
+    return importlib.util.find_spec("cykooz_resizer") is not None
 
 
 def _template_mistakes(path: Path, template: str) -> Iterator[Mistake]:

@@ -13,7 +13,7 @@ from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any, Final
 
 from procwatch.answering import after_answer
-from procwatch.claim import ENDED, PRESSURE, Claim
+from procwatch.claim import PRESSURE, Claim
 from procwatch.model import RenderFailed, RenderResult, RenderTask
 from procwatch.threadname import set_thread_name
 from procwatch.worker import sandbox
@@ -111,7 +111,6 @@ def run(sequence: int, task: RenderTask) -> tuple[RenderResult, int]:
         result = RenderFailed(code="internal-error", reason=f"{type(error).__name__}: {error}"[:500])
     if _memory is not None:
         _memory.release()
-    _claim[ENDED] = sequence
     return result, resident_bytes()
 
 

@@ -20,11 +20,9 @@ _CREATE_RULESET_VERSION: Final = 1
 _RULE_PATH_BENEATH: Final = 1
 _PR_SET_NO_NEW_PRIVS: Final = 38
 
-EXECUTE: Final = 1 << 0
 WRITE_FILE: Final = 1 << 1
 READ_FILE: Final = 1 << 2
 READ_DIR: Final = 1 << 3
-MAKE_DIR: Final = 1 << 7
 MAKE_REG: Final = 1 << 8
 #: What each ABI lets a ruleset forbid: everything that is not granted by a rule. REFER is never granted, so that
 #: nothing is linked or renamed from folder to folder.

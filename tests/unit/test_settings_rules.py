@@ -166,6 +166,14 @@ def test_inboxes_must_be_apart_and_have_names_of_their_own(one: str, other: str,
     assert set(mistakes(TWO.format(one, other))) == expected
 
 
+def test_the_fast_resampler_is_asked_for_only_where_it_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = '[[inbox]]\npath = "in"\n[recipe.r]\nresampler = "simd"\n[recipe.r.output.o]\n'
+    assert mistakes(text) == {}
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert "cykooz-resizer, which is not installed" in mistakes(text)["recipe.r.resampler"]
+    assert mistakes(text.replace("simd", "auto")) == {}
+
+
 def test_an_outbox_inside_another_inbox_is_refused_as_well() -> None:
     found = mistakes("[[inbox]]\npath = 'a'\noutbox = 'b/out'\n[[inbox]]\npath = 'b'\n")
     assert list(found) == ["inbox#1.outbox"]
