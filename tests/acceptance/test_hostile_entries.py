@@ -358,5 +358,5 @@ def test_a_job_whose_file_became_something_else_ends(places: Places, tmp_path: P
         for name in names:
             daemon.wait_for("job.vanished", path=name)
         daemon.wait_for("job.done", path="slow.png")
-        told = procwatch("status", "-c", config, cwd=tmp_path)
-        assert told.returncode == 0, told
+        # Nothing waits any more; a worker that grew by the large picture may just be being replaced.
+        eventually(lambda: procwatch("status", "-c", config, cwd=tmp_path).returncode == 0)
