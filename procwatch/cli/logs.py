@@ -61,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
     )
     source, where = _source(args, wanted)
     counts = _Counts()
-    lines = (line for line in counts.read(parsed(source)) if counts.shows(wanted.takes(line)))
+    lines = counts.choose(parsed(source), wanted)
     try:
         if args.stats:
             _print_stats(lines)
@@ -82,14 +82,12 @@ class _Counts:
     def __init__(self) -> None:
         self.seen = self.shown = 0
 
-    def read(self, lines: "Iterator[dict[str, Any]]") -> "Iterator[dict[str, Any]]":
+    def choose(self, lines: "Iterator[dict[str, Any]]", wanted: "Wanted") -> "Iterator[dict[str, Any]]":
         for line in lines:
             self.seen += 1
-            yield line
-
-    def shows(self, wanted: bool) -> bool:
-        self.shown += wanted
-        return wanted
+            if wanted.takes(line):
+                self.shown += 1
+                yield line
 
 
 def _count(text: str) -> int:

@@ -17,6 +17,7 @@ from procwatch import __version__
 from procwatch.control.commands import Commands
 from procwatch.control.server import ControlServer
 from procwatch.control.snapshot import SnapshotMaker
+from procwatch.delivery.sys_calls import write_all
 from procwatch.dispatch.backlog import Backlog
 from procwatch.dispatch.inbox_runtime import InboxRuntime
 from procwatch.dispatch.journal import Journal
@@ -207,9 +208,7 @@ def write_status(path: str, data: bytes, mode: int) -> None:
     descriptor = os.open(temp, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
     try:
         os.fchmod(descriptor, mode)
-        rest = memoryview(data)
-        while rest:  # a disk that is nearly full takes a part without a word
-            rest = rest[os.write(descriptor, rest) :]
+        write_all(descriptor, data)  # a disk that is nearly full takes a part without a word
     finally:
         os.close(descriptor)
     os.rename(temp, path)

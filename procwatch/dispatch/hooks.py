@@ -17,12 +17,12 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from procwatch.pool.exits import describe
+from procwatch.pool.slot import DEATH_S
 
 #: Hooks that run at once, and those that may wait; more would be a backlog that nobody ever catches up with.
 _THREADS: Final = 2
 _MAX_WAITING: Final = 1000
 _SHOWN: Final = 300  # characters of stderr in the log
-_DEATH_S: Final = 3.0  # a killed process is dead within milliseconds, unless a file system keeps it
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -128,7 +128,7 @@ def _let_go(process: "subprocess.Popen[bytes]") -> None:
             with contextlib.suppress(OSError):  # what could not be written to it
                 pipe.close()
     with contextlib.suppress(subprocess.TimeoutExpired):
-        process.wait(_DEATH_S)
+        process.wait(DEATH_S)
 
 
 def environment(hook: str, fields: Mapping[str, Any]) -> dict[str, str]:

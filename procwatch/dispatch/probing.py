@@ -9,6 +9,7 @@ import os
 import secrets
 from typing import Final
 
+from procwatch.delivery.sys_calls import write_all
 from procwatch.fdopen import open_beneath
 
 _MIB: Final = 1024**2
@@ -72,9 +73,7 @@ def _write(staging_root: str, claimed: int | None) -> None:
         descriptor = os.open(probe, _NEW, 0o600, dir_fd=folder)
         try:
             os.unlink(probe, dir_fd=folder)
-            left = memoryview(bytes(_MIB))
-            while left:
-                left = left[os.write(descriptor, left) :]
+            write_all(descriptor, bytes(_MIB))
             os.fsync(descriptor)
         finally:
             os.close(descriptor)

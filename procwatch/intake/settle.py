@@ -104,8 +104,9 @@ def observe(previous: Settling | None, path: str, cause: Cause | None, look: Loo
 def decide(
     settling: Settling, *, settle_s: float, incomplete_after_s: float, now_s: float, now_ns: int
 ) -> Ready | Wait:
-    """Return whether the file may be read now, or when to look again. Raises ValueError for what is neither a file
-    nor refuses to be looked at.
+    """Return whether the file may be read now, or when to look again.
+
+    Raises ValueError for what is neither a file nor refuses to be looked at.
     """
     look = settling.look
     if look.kind != "file":

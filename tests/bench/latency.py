@@ -143,17 +143,15 @@ def _compare(args: argparse.Namespace, root: Path, photo: Path, how: str) -> Com
         how=how,
         recipe=args.recipe,
         count=len(ours),
-        p50=_median(ours),
+        p50=statistics.median(ours),
         p99=_p99(ours),
-        peer_p50=_median(theirs),
+        peer_p50=statistics.median(theirs),
         peer_p99=_p99(theirs),
         peer_lost=lost[names[1]],
-        ratios=tuple(_median(taken[names[0]]) / _median(taken[names[1]]) for taken in starts),
+        ratios=tuple(
+            statistics.median(taken[names[0]]) / statistics.median(taken[names[1]]) for taken in starts
+        ),
     )
-
-
-def _median(values: list[float]) -> float:
-    return statistics.median(values)
 
 
 def _p99(ordered: list[float]) -> float:
@@ -166,7 +164,7 @@ def _sum_up(recipe: str, how: str, compared: list[Comparison]) -> None:
     behind = sum(min(one.ratios) > 1 for one in compared)
     tail = max(one.p99 / one.p50 for one in compared)
     print(
-        f"{recipe} {how}: p50 is {_median(ratios):.2f} of the peer's ({ratios[0]:.2f} to {ratios[-1]:.2f}),"
+        f"{recipe} {how}: p50 is {statistics.median(ratios):.2f} of the peer's ({ratios[0]:.2f} to {ratios[-1]:.2f}),"
         f" not above it for {not_above} of {len(ratios)} photos, above it in every start for {behind}; p99 at most {tail:.1f} x p50"
     )
 
