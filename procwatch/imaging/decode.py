@@ -14,6 +14,7 @@ from procwatch.errors import ImageError
 from procwatch.imaging import sniff
 from procwatch.imaging.failures import guarded
 from procwatch.imaging.geometry import Size
+from procwatch.imaging.jpeg import open_plain
 from procwatch.imaging.memory import codec_has_headroom
 from procwatch.imaging.metadata import orientation_of, upright_size
 from procwatch.imaging.scans import MAX_SCANS, has_more_scans
@@ -78,7 +79,13 @@ def open_header(source: BinaryIO, formats: tuple[str, ...], limits: Limits) -> H
     load_plugins(formats)
     readable = [name for name in formats if name in Image.OPEN]
     with guarded(source, prefix, formats, limits):
-        image = Image.open(source, formats=readable)
+        image: Image.Image | None = (
+            open_plain(source) if "JPEG" in readable and prefix.startswith(b"\xff\xd8") else None
+        )
+        if image is None:
+            image = Image.open(source, formats=readable)
+        else:
+            check_pixels(image.size, limits)
         pillow_format = str(image.format)
         if pillow_format not in {*readable, *(also for name in readable for also in _ALSO.get(name, ()))}:
             raise ImageError("unsupported-format", f"{pillow_format} is not among the formats allowed here")

@@ -1,5 +1,6 @@
 """The one piece of metadata that changes pixels, the EXIF orientation, and what upright means for sizes and boxes."""
 
+import struct
 from typing import Final
 
 from PIL import ExifTags, Image
@@ -7,6 +8,8 @@ from PIL import ExifTags, Image
 from procwatch.imaging.geometry import Box, Size
 
 _UPRIGHT: Final = 1
+_BYTE_ORDERS: Final = {b"II*\0": "<", b"MM\0*": ">"}
+_ONE_SHORT: Final = (3, 1)
 _METHODS: Final = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -25,11 +28,37 @@ def orientation_of(image: Image.Image) -> int:
     """
     if image.format == "TIFF":
         return _UPRIGHT
-    try:
-        value = image.getexif().get(ExifTags.Base.Orientation, _UPRIGHT)
-    except Exception:  # noqa: BLE001 (damaged EXIF raises nearly anything and is no reason to refuse a picture)
-        return _UPRIGHT
+    value = _plain_orientation(image.info.get("exif"), image.info.get("xmp"))
+    if value is None:
+        try:
+            value = image.getexif().get(ExifTags.Base.Orientation, _UPRIGHT)
+        except Exception:  # noqa: BLE001 (damaged EXIF raises nearly anything and is no reason to refuse a picture)
+            return _UPRIGHT
     return value if value in _METHODS else _UPRIGHT
+
+
+def _plain_orientation(exif: object, xmp: object) -> object:
+    """Read the orientation where it lies open: Pillow reads all tags first, 20 us and, cold, five times that.
+
+    EXIF 2.32, section 4.6.2: a TIFF header, the offset of a directory, its number of entries, the entries of 12 bytes.
+    None is for Pillow to look at.
+    """
+    if not isinstance(exif, bytes):
+        return None
+    tiff = exif.removeprefix(b"Exif\0\0")
+    order = _BYTE_ORDERS.get(tiff[:4])
+    if order is None:
+        return None
+    try:
+        (begin,) = struct.unpack_from(f"{order}L", tiff, 4)
+        (count,) = struct.unpack_from(f"{order}H", tiff, begin)
+        entries = struct.iter_unpack(f"{order}HHLHH", tiff[begin + 2 : begin + 2 + 12 * count])
+        for tag, kind, values, value, _ in entries:
+            if tag == ExifTags.Base.Orientation:
+                return value if (kind, values) == _ONE_SHORT else None
+    except struct.error:
+        return None
+    return None if isinstance(xmp, bytes) and b"tiff:Orientation" in xmp else _UPRIGHT
 
 
 def swaps_sides(orientation: int) -> bool:
