@@ -120,6 +120,12 @@ def test_what_pillow_can_read_is_opened_all_the_same(name: str) -> None:
     assert not isinstance(header.image, PlainJpeg)
 
 
+def test_metadata_that_no_rendering_needs_refuses_no_picture() -> None:
+    cut = behind_start(jpeg(), segment(0xED, b"Photoshop 3.0\x008BIM\x03\xed"))
+    assert by_pillow(cut) is None
+    assert open_header(io.BytesIO(cut), ("JPEG",), Limits()).size == (40, 30)
+
+
 def test_the_limit_on_pixels_holds_before_anything_is_decoded() -> None:
     with pytest.raises(ImageError, match=r"40 x 30 are 1,200 pixels, allowed are 1,199"):
         open_header(io.BytesIO(PLAIN["baseline"]), ("JPEG",), Limits(max_pixels=1_199))
