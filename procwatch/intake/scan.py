@@ -39,8 +39,7 @@ class Scanner:
     """One daemon thread that runs a pass for each request; requests made meanwhile are merged into the next.
 
     The thread starts with the first request. `on_chunk` and `on_finished` are called on it, must be quick and must not
-    raise. Pausing keeps the place; what was read before it (less than a chunk) is still handed over. With `credits`,
-    only as many entries are handed over as `grant` has allowed.
+    raise. Pausing keeps the place; what was read before it (less than a chunk) is still handed over.
     """
 
     def __init__(
@@ -50,15 +49,12 @@ class Scanner:
         filter: NameFilter,  # noqa: A002 (the room's word for it)
         on_chunk: Callable[[list[Found]], None],
         on_finished: Callable[[ScanReport], None],
-        *,
-        credits: int | None = None,  # noqa: A002 (the usual word for it)
     ) -> None:
-        """Take the inbox and who gets what is found. `credits` None: no limit but `pause`."""
+        """Take the inbox and who gets what is found."""
         self._root, self._recursive, self._filter = root, recursive, filter
         self._real_root = ""  # found out by the first pass: here, a dead mount would stop the caller
         self._on_chunk, self._on_finished = on_chunk, on_finished
         self._changed = threading.Condition()
-        self._credits = credits
         self._paused = self._stopping = self._working = False
         self._wanted: dict[str, None] = {}  # an ordered set; "" is the whole inbox
         self._thread: threading.Thread | None = None
@@ -88,13 +84,6 @@ class Scanner:
             self._paused = False
             self._changed.notify_all()
 
-    def grant(self, count: int) -> None:
-        """Allow `count` more entries; without `credits` this changes nothing."""
-        with self._changed:
-            if self._credits is not None:
-                self._credits += count
-                self._changed.notify_all()
-
     def stop(self, timeout_s: float = 2.0) -> None:
         """Leave the pass and end the thread; one that hangs in a file system is left behind."""
         with self._changed:
@@ -112,10 +101,7 @@ class Scanner:
     def stalled_s(self, now_s: float) -> float:
         """Return for how long a pass has been waiting for the file system; 0.0 when idle or held by us."""
         with self._changed:
-            return max(0.0, now_s - self._progress_s) if self._working and not self._held() else 0.0
-
-    def _held(self) -> bool:
-        return self._paused or (self._credits is not None and self._credits <= 0)
+            return max(0.0, now_s - self._progress_s) if self._working and not self._paused else 0.0
 
     def _run(self) -> None:
         while True:
@@ -158,10 +144,10 @@ class Scanner:
             self._progress_s = now_s = time.monotonic()
             full = len(chunk) >= CHUNK_ENTRIES or now_s - chunk_begun_s > _CHUNK_AGE_S
             # Before waiting, too: whoever holds us may be waiting for what we hold.
-            if chunk and (full or self._held()):
+            if chunk and (full or self._paused):
                 self._on_chunk(chunk)
                 chunk = []
-            self._take_credit()
+            self._wait_while_paused()
             if not chunk:
                 chunk_begun_s = self._progress_s
             chunk.append(entry)
@@ -173,18 +159,16 @@ class Scanner:
             found=found, seconds=seconds, errors=errors.count, first_error=errors.first, subdir=subdir
         )
 
-    def _take_credit(self) -> None:
+    def _wait_while_paused(self) -> None:
         """Wait until one more entry may be handed over. Raises _Stopped."""
         with self._changed:
-            if self._held() and not self._stopping:
-                self._changed.wait_for(lambda: self._stopping or not self._held())
+            if self._paused and not self._stopping:
+                self._changed.wait_for(lambda: self._stopping or not self._paused)
                 now_s = time.monotonic()
                 self._waited_s += now_s - self._progress_s
                 self._progress_s = now_s
             if self._stopping:
                 raise _Stopped
-            if self._credits is not None:
-                self._credits -= 1
 
 
 class _Errors:

@@ -34,13 +34,12 @@ class Cause(enum.StrEnum):
 class Settling:
     """What is known of a path on its way to being settled.
 
-    `closed`: a writer closed it after its last change. `unchanged_since_s`: monotonic time of the first look that
-    saw the file as it is now. `cause`: the strongest that is still true of its present content.
+    `unchanged_since_s`: monotonic time of the first look that saw the file as it is now. `cause`: the strongest that
+    is still true of its present content.
     """
 
     path: str
     cause: Cause
-    closed: bool
     first_seen_s: float
     look: Look
     unchanged_since_s: float
@@ -82,7 +81,6 @@ def observe(previous: Settling | None, path: str, cause: Cause | None, look: Loo
         return Settling(
             path=path,
             cause=first,
-            closed=first is Cause.CLOSED,
             first_seen_s=now_s,
             look=look,
             unchanged_since_s=now_s,
@@ -92,7 +90,6 @@ def observe(previous: Settling | None, path: str, cause: Cause | None, look: Loo
     return Settling(
         path=path,
         cause=now_cause,
-        closed=now_cause is Cause.CLOSED,
         first_seen_s=previous.first_seen_s,
         look=look,
         unchanged_since_s=now_s if changed else previous.unchanged_since_s,

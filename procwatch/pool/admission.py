@@ -57,12 +57,6 @@ def choose(
     return None
 
 
-def reserve_at_s(waiting: Sequence[Deferred], now_s: float) -> float | None:
-    """Return when the next job will have waited long enough for a reservation, None when none is coming."""
-    times = [deferred.since_s + RESERVE_AFTER_S for deferred in waiting]
-    return min((at_s for at_s in times if at_s > now_s), default=None)
-
-
 def _overdue(waiting: Sequence[Deferred], now_s: float) -> Deferred | None:
     longest = min(waiting, key=lambda deferred: deferred.since_s, default=None)
     return longest if longest is not None and now_s - longest.since_s >= RESERVE_AFTER_S else None

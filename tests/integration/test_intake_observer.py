@@ -12,8 +12,10 @@ from pathlib import Path
 
 import pytest
 from watchdog.observers.inotify_c import InotifyConstants, InotifyEvent, Mask, WatchDescriptor
+from watchdog.observers.inotify_move_event_grouper import InotifyMoveEventGrouper
+from watchdog.utils.delayed_queue import DelayedQueue
 
-from procwatch.intake.inotify import CarefulInotifyFD
+from procwatch.intake.inotify import CarefulInotifyFD, _UnpairedQueue
 from procwatch.intake.observer import InboxObserver
 from procwatch.intake.settle import Cause
 from tests.support import namespaces
@@ -227,6 +229,14 @@ def test_an_arrival_right_after_our_own_move_out_is_not_held_back(inbox: Path, l
         arrived.clear()
         (inbox / "b.jpg").unlink()
     assert sorted(delays_s)[1] < 0.25
+
+
+def test_a_burst_of_renames_is_not_searched_for_other_halves(listen: Listen) -> None:
+    """Where watchdog keeps its queue is not public: kept elsewhere, ours would replace nothing, and n renames take n squared."""
+    listen()
+    groupers = [each for each in gc.get_objects() if isinstance(each, InotifyMoveEventGrouper)]
+    assert [type(vars(grouper)["_queue"]) for grouper in groupers] == [_UnpairedQueue]
+    assert {"find", "remove"} <= vars(DelayedQueue).keys()
 
 
 def test_a_raising_callback_is_counted_and_the_observer_lives(inbox: Path) -> None:

@@ -96,13 +96,19 @@ def test_an_abandoned_scan_leaks_no_descriptor(tree: Path) -> None:
 
 
 class Taker:
-    def __init__(self, root: Path, *, credits: int | None = None) -> None:  # noqa: A002 (as in Scanner)
+    def __init__(self, root: Path, *, pause_once: bool = False) -> None:
+        """Take the inbox; `pause_once` holds the pass behind its first chunk."""
         self.chunks: list[int] = []
         self.found: list[str] = []
         self.reports: list[ScanReport] = []
-        self.scanner = Scanner(str(root), True, NameFilter(), self.take, self.reports.append, credits=credits)
+        self.held = threading.Event()
+        self.pause_once = pause_once
+        self.scanner = Scanner(str(root), True, NameFilter(), self.take, self.reports.append)
 
     def take(self, chunk: list[Found]) -> None:
+        if self.pause_once and not self.held.is_set():
+            self.scanner.pause()
+            self.held.set()
         self.chunks.append(len(chunk))
         self.found += [found.path for found in chunk]
 
@@ -124,32 +130,12 @@ def test_a_pass_comes_in_chunks_and_ends_with_a_report(crowd: Path) -> None:
     assert (report.found, report.errors, report.subdir) == (1300, 0, "")
 
 
-def test_credits_hold_a_pass_at_its_place(crowd: Path) -> None:
-    taker = Taker(crowd, credits=700)
+def test_a_paused_pass_goes_on_where_it_was(crowd: Path) -> None:
+    taker = Taker(crowd, pause_once=True)
     taker.scanner.request()
-    eventually(lambda: len(taker.found) == 700)
+    eventually(lambda: len(taker.found) == 500)
     assert taker.scanner.busy
     assert taker.reports == []
-    taker.scanner.grant(1000)
-    eventually(lambda: taker.reports)
-    taker.scanner.stop()
-    assert sorted(taker.found) == sorted(os.listdir(crowd))
-
-
-def test_a_paused_pass_goes_on_where_it_was(crowd: Path) -> None:
-    taker = Taker(crowd)
-    held = threading.Event()
-
-    def take_and_pause(chunk: list[Found]) -> None:
-        taker.take(chunk)
-        if not held.is_set():
-            taker.scanner.pause()
-            held.set()
-
-    taker.scanner = Scanner(str(crowd), True, NameFilter(), take_and_pause, taker.reports.append)
-    taker.scanner.request()
-    assert held.wait(10)
-    assert len(taker.found) == 500
     assert taker.scanner.stalled_s(1e12) == 0.0
     taker.scanner.resume()
     eventually(lambda: taker.reports)
@@ -158,13 +144,13 @@ def test_a_paused_pass_goes_on_where_it_was(crowd: Path) -> None:
 
 
 def test_requests_during_a_pass_are_merged_into_one_more(crowd: Path) -> None:
-    taker = Taker(crowd, credits=100)
+    taker = Taker(crowd, pause_once=True)
     taker.scanner.request()
-    eventually(lambda: len(taker.found) == 100)
+    assert taker.held.wait(10)
     for _ in range(5):
         taker.scanner.request()
         taker.scanner.request("b")
-    taker.scanner.grant(10_000)
+    taker.scanner.resume()
     eventually(lambda: len(taker.reports) == 2 and not taker.scanner.busy)
     taker.scanner.stop()
     assert [report.found for report in taker.reports] == [1300, 1300]
@@ -179,9 +165,9 @@ def test_one_folder_can_be_asked_for(tree: Path) -> None:
 
 
 def test_a_stopped_scanner_ends_its_thread_even_when_paused(crowd: Path) -> None:
-    taker = Taker(crowd, credits=10)
+    taker = Taker(crowd, pause_once=True)
     taker.scanner.request()
-    eventually(lambda: taker.found)
+    assert taker.held.wait(10)
     taker.scanner.stop()
     assert not any(thread.name == "scanner" for thread in threading.enumerate())
 

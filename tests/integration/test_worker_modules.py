@@ -1,4 +1,4 @@
-"""What a worker process is made of: imaging and its own room, nothing of the daemon's side."""
+"""What the processes are made of: a worker of imaging and its own room, the daemon of everything but a decoder."""
 
 import json
 import subprocess
@@ -11,7 +11,7 @@ from procwatch.imaging.recipe import BUILTIN_RECIPES
 from procwatch.model import Rendered
 from procwatch.pool.ports import WorkerEntry
 from procwatch.worker import entry
-from tests.support import tell_modules
+from tests.support import images, tell_modules
 from tests.support.pool_bench import PoolBench
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(60)]
@@ -54,3 +54,25 @@ def test_a_worker_imports_nothing_of_the_daemons_side(tmp_path: Path) -> None:
     assert {"procwatch.worker.task", "procwatch.imaging.render", "PIL.JpegImagePlugin"} <= modules
     unwanted = {name for name in modules for root in UNWANTED if name == root or name.startswith(f"{root}.")}
     assert not unwanted
+
+
+def test_the_daemon_imports_no_decoder(tmp_path: Path) -> None:
+    """Through a whole life: start, two jobs, one of them bad, stop."""
+    (tmp_path / "inbox").mkdir()
+    (tmp_path / "inbox" / "good.jpg").write_bytes(images.jpeg())
+    (tmp_path / "inbox" / "bad.jpg").write_bytes(b"no picture")
+    tell = "import sys; from procwatch.cli.main import main; main(['once', sys.argv[1]]); print(*sys.modules)"
+    told = subprocess.run(
+        [sys.executable, "-c", tell, str(tmp_path)],
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        timeout=50,
+        check=True,
+    )
+    modules = set(told.stdout.splitlines()[-1].split())
+    assert list((tmp_path / "outbox").glob("good*.jpg"))
+    assert (tmp_path / "failed" / "bad.jpg").exists()
+    assert {"procwatch.dispatch.dispatcher", "watchdog", "structlog"} <= modules
+    assert not {name for name in modules if name.partition(".")[0] in {"PIL", "cykooz_resizer", "pi_heif"}}
+    assert not {"procwatch.imaging.render", "procwatch.imaging.decode", "procwatch.worker.task"} & modules

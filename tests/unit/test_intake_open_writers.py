@@ -26,7 +26,6 @@ def decided(cause: Cause, *, rest_s: float, open_writer: bool | None) -> Ready |
     settling = Settling(
         path="a.jpg",
         cause=cause,
-        closed=cause is Cause.CLOSED,
         first_seen_s=NOW_S - rest_s,
         look=look,
         unchanged_since_s=NOW_S - rest_s,

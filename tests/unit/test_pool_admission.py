@@ -11,7 +11,6 @@ from procwatch.pool.admission import (
     choose,
     is_over,
     may_start,
-    reserve_at_s,
 )
 
 pytestmark = pytest.mark.unit
@@ -53,13 +52,6 @@ def test_what_fits_beside_the_reservation_still_flows() -> None:
     large = deferred("large", 700)
     assert may_start(BUDGET, [100], [large], RESERVE_AFTER_S)
     assert not may_start(BUDGET, [100, 100, 100], [large], RESERVE_AFTER_S)
-
-
-def test_a_reservation_is_due_when_the_wait_is_over() -> None:
-    waiting = [deferred("a", 1, since_s=5.0), deferred("b", 1, since_s=7.0)]
-    assert reserve_at_s(waiting, 10.0) == 5.0 + RESERVE_AFTER_S
-    assert reserve_at_s(waiting, 36.0) == 7.0 + RESERVE_AFTER_S
-    assert reserve_at_s(waiting, 40.0) is None
 
 
 def test_what_exceeds_the_whole_budget_never_runs() -> None:
