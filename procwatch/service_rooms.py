@@ -16,6 +16,7 @@ from procwatch.dispatch.inboxes import Inboxes
 from procwatch.dispatch.job import RecipePlan
 from procwatch.dispatch.journal import Journal
 from procwatch.dispatch.ledger import Ledger
+from procwatch.dispatch.ledger_home import roots_of
 from procwatch.dispatch.ledger_open import open_ledger
 from procwatch.dispatch.ledger_reader import LEDGER_NAME, LedgerReader
 from procwatch.dispatch.loop import Loop
@@ -180,6 +181,9 @@ def _open_state(settings: Settings, log: Log) -> tuple[Ledger, bool]:
     boot = _boot_id()
     try:
         ledger = open_ledger(_ledger_path(settings), lambda *told: _tell_reset(settings, log, *told))
+        moved_from = ledger.settle_in(settings.state_dir, roots_of(settings.inboxes))
+        if moved_from is not None:
+            log.logger.info("ledger.moved", moved_from=moved_from, path=settings.state_dir)
         last = ledger.last_run()
         ledger.begin_run(boot, os.getpid())
         ids_start_after(ledger.newest_job())

@@ -110,11 +110,14 @@ def _check(args: argparse.Namespace) -> None:
 
 
 def _open_ledger(settings: "Settings", *, live: bool) -> "LedgerQueries | None":
+    from procwatch.dispatch.ledger_home import roots_of
     from procwatch.dispatch.ledger_queries import LedgerQueries
     from procwatch.dispatch.ledger_reader import LEDGER_NAME
 
     try:
-        return LedgerQueries.open_existing(os.path.join(settings.state_dir, LEDGER_NAME), live=live)
+        return LedgerQueries.open_existing(
+            os.path.join(settings.state_dir, LEDGER_NAME), live=live, roots=roots_of(settings.inboxes)
+        )
     except sqlite3.Error as error:
         print(f"procwatch: the ledger cannot be read ({error}); error files alone will do", file=sys.stderr)
         return None

@@ -15,6 +15,7 @@ from typing import Final
 from procwatch.control.findings import AuditReport, Finding, FolderSize
 from procwatch.delivery.fsops import TEMP_PREFIX
 from procwatch.delivery.naming import ERROR_SUFFIX, collision_key, error_name
+from procwatch.dispatch.ledger_home import roots_of
 from procwatch.dispatch.ledger_queries import LedgerQueries, Record
 from procwatch.dispatch.sizes import own_folders
 from procwatch.dispatch.tree import folders_below, size_of
@@ -55,7 +56,7 @@ def _pass(inboxes: tuple[InboxSpec, ...], ledger_path: str, *, live: bool) -> Au
     report.ledger_bytes = sum(size_of(ledger_path + end) or 0 for end in ("", "-wal"))
     try:
         with contextlib.ExitStack() as stack:
-            ledger = LedgerQueries.open_existing(ledger_path, live=live)
+            ledger = LedgerQueries.open_existing(ledger_path, live=live, roots=roots_of(inboxes))
             if ledger is not None:
                 stack.callback(ledger.close)
                 report.jobs = ledger.counts()

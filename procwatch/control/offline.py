@@ -2,7 +2,7 @@
 
 import contextlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -11,6 +11,7 @@ from procwatch.control.pruning import orphans, prune_all
 from procwatch.delivery.real_fs import RealFs
 from procwatch.dispatch.journal import Journal
 from procwatch.dispatch.ledger import Ledger
+from procwatch.dispatch.ledger_home import roots_of
 from procwatch.dispatch.ledger_queries import LedgerQueries
 from procwatch.dispatch.ledger_reader import LEDGER_NAME
 from procwatch.intake.lock import lock_folder
@@ -20,11 +21,16 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def ledger_alone(state_dir: str) -> Iterator[Journal]:
-    """Open the ledger for writing, through a journal as the daemon does. Raises AlreadyRunningError when a daemon starts."""
+def ledger_alone(state_dir: str, roots: Collection[str] = ()) -> Iterator[Journal]:
+    """Open the ledger for writing, through a journal as the daemon does. Raises AlreadyRunningError when a daemon starts.
+
+    With `roots`, its paths follow first to where it is now.
+    """
     lock = lock_folder(state_dir, "the state folder")
     try:
         ledger = Ledger.open(os.path.join(state_dir, LEDGER_NAME))
+        if roots:
+            ledger.settle_in(state_dir, roots)
         with contextlib.closing(Journal(ledger)) as journal:
             yield journal
     finally:
@@ -39,7 +45,8 @@ def forget_offline(state_dir: str, jobs: Sequence[str]) -> None:
 
 def count_orphans(settings: "Settings", *, even_if_empty: bool) -> int:
     """Return how many outputs of deleted originals there are."""
-    ledger = LedgerQueries.open_existing(os.path.join(settings.state_dir, LEDGER_NAME), live=False)
+    path = os.path.join(settings.state_dir, LEDGER_NAME)
+    ledger = LedgerQueries.open_existing(path, live=False, roots=roots_of(settings.inboxes))
     if ledger is None:
         return 0
     with contextlib.closing(ledger):
@@ -57,7 +64,7 @@ def prune_offline(settings: "Settings", *, even_if_empty: bool) -> int:
     if not os.path.lexists(os.path.join(settings.state_dir, LEDGER_NAME)):
         return 0
     specs = {spec.name: spec for spec in settings.inboxes}
-    with ledger_alone(settings.state_dir) as journal:
+    with ledger_alone(settings.state_dir, roots_of(settings.inboxes)) as journal:
         ledger = LedgerQueries.open_existing(os.path.join(settings.state_dir, LEDGER_NAME), live=True)
         assert ledger is not None
         with contextlib.closing(ledger):

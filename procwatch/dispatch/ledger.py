@@ -6,8 +6,9 @@ Only the journal's thread writes through this class; the commands and lanes read
 import os
 import sqlite3
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
+from procwatch.dispatch.ledger_home import settle_in
 from procwatch.dispatch.ledger_reader import LedgerReader, Rendition
 from procwatch.dispatch.schema import migrate
 from procwatch.model import Identity, Original
@@ -35,6 +36,10 @@ class Ledger(LedgerReader):
             connection.close()
             raise
         return cls(connection)
+
+    def settle_in(self, home: str, roots: Collection[str]) -> str | None:
+        """Have the absolute paths follow to the folder where the ledger is now; return where it was, if elsewhere."""
+        return settle_in(self._db, home, roots)
 
     def begin_run(self, boot: str, pid: int) -> None:
         cursor = self._db.execute(

@@ -1,11 +1,13 @@
 """Questions that people ask of the ledger: audit, explain, retry, rebuild and status. All of them only read."""
 
+import contextlib
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
+from procwatch.dispatch.ledger_home import home_of, settle_in
 from procwatch.dispatch.ledger_reader import SELECT_KNOWN, Known, LedgerReader, known_of
 
 #: Rows a query: a reader that holds a snapshot for minutes would keep the daemon's WAL from being reset.
@@ -52,10 +54,11 @@ class LedgerQueries(LedgerReader):
     """A connection for one command."""
 
     @classmethod
-    def open_existing(cls, path: str, *, live: bool) -> "LedgerQueries | None":
+    def open_existing(cls, path: str, *, live: bool, roots: Collection[str] = ()) -> "LedgerQueries | None":
         """Open the ledger for reading, None when there is none. Raises sqlite3.DatabaseError.
 
-        Without a daemon and without a WAL the file alone is the whole ledger, and `immutable` reads it without
+        One whose folder was moved since it was written is read as the next daemon will have it, with the paths of
+        today's `roots`. Without a daemon and without a WAL the file alone is the whole ledger, and `immutable` reads it without
         leaving -wal and -shm files behind or needing to write in the folder. With either, the usual way has to do.
         """
         if not os.path.exists(path):
@@ -67,6 +70,10 @@ class LedgerQueries(LedgerReader):
         )
         try:
             (version,) = connection.execute("PRAGMA user_version").fetchone()
+            home = os.path.dirname(path)
+            if roots and home_of(connection) not in {home, None}:
+                connection = _copy_in_memory(connection)
+                settle_in(connection, home, roots)
         except sqlite3.Error:
             connection.close()
             raise
@@ -186,6 +193,13 @@ class LedgerQueries(LedgerReader):
             " AND recipe_hash != ? ORDER BY job"
         )
         return [known_of(row) for row in self._db.execute(query, (inbox, recipe_hash))]
+
+
+def _copy_in_memory(connection: sqlite3.Connection) -> sqlite3.Connection:
+    copy = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+    with contextlib.closing(connection):
+        connection.backup(copy)
+    return copy
 
 
 def _size(path: str) -> int:

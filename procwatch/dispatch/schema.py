@@ -78,6 +78,11 @@ _STEPS = (
     CREATE INDEX names_by_source ON names (inbox, source);
     CREATE INDEX names_obsolete ON names (obsolete_by) WHERE obsolete_by IS NOT NULL;
     """,
+    """
+    CREATE TABLE home (
+        path BLOB NOT NULL           -- the folder in which the ledger was written last, see ledger_home.py
+    );
+    """,
 )
 
 

@@ -403,6 +403,25 @@ _MACHINERY: Final = (
         values={"reason": "database disk image is malformed"},
     ),
     Event(
+        name="ledger.moved",
+        level="info",
+        meaning="The state folder was moved, copied or mounted elsewhere; the paths in the ledger followed.",
+        fields=(
+            Field(
+                name="moved_from",
+                type="absolute path",
+                meaning="where the state folder was",
+                example="/mnt/old/photos/.procwatch",
+            ),
+            Field(
+                name="path",
+                type="absolute path",
+                meaning="the state folder",
+                example="/mnt/new/photos/.procwatch",
+            ),
+        ),
+    ),
+    Event(
         name="sandbox.reduced",
         level="warning",
         also=("info",),

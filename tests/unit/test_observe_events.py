@@ -38,6 +38,7 @@ PROMISED = [
     "pool.degraded",
     "pool.recovered",
     "ledger.reset",
+    "ledger.moved",
     "sandbox.reduced",
     "hook.failed",
 ]
