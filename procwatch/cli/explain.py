@@ -98,6 +98,9 @@ def _explain(settings: "Settings", meant: "Meant", ledger: "LedgerQueries | None
     if record is None and ledger is not None:
         record = ledger.newest_record(meant.spec.name, meant.path)
     renditions = ledger.renditions(record.known.job) if record is not None and ledger is not None else []
+    places = {rendition.name: os.path.join(rendition.outbox, rendition.name) for rendition in renditions}
+    if record is not None and record.moved_to:
+        places[record.moved_to] = record.moved_to
     look = take_look(meant.spec.path, meant.path, peek=False)
     seen = Seen(
         look=look if meant.record is None else look.__class__(kind="missing"),
@@ -106,5 +109,6 @@ def _explain(settings: "Settings", meant: "Meant", ledger: "LedgerQueries | None
         in_subfolder="/" in meant.path,
         record=record,
         outputs=tuple(rendition.name for rendition in renditions),
+        gone=frozenset(name for name, place in places.items() if not os.path.lexists(place)),
     )
     return explain(standing, seen)

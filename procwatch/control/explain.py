@@ -24,7 +24,11 @@ _OPEN: Final = (State.QUEUED, State.RUNNING, State.PUBLISHING)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Seen:
-    """What can be seen of a path without the daemon. `outputs` are the names that `record` published."""
+    """What can be seen of a path without the daemon.
+
+    `outputs` are the names that `record` published; `gone` has those of them, and the place its original was moved to,
+    under which nothing is any more.
+    """
 
     look: Look
     rule: str | None = None  # the name filter that ignores it
@@ -32,6 +36,7 @@ class Seen:
     in_subfolder: bool = False
     record: Record | None = None
     outputs: tuple[str, ...] = ()
+    gone: frozenset[str] = frozenset()
 
 
 def explain(standing: Mapping[str, Any] | None, seen: Seen) -> str:
@@ -92,7 +97,10 @@ def _running(standing: Mapping[str, Any]) -> str:
     attempt = standing.get("attempt", 1)
     nth = f" (attempt {attempt})" if attempt > 1 else ""
     if standing.get("worker_pid") is None:
-        return f"about to run{nth}"
+        paused = (
+            f", but the inbox is paused: {safe_text(standing['paused'])}" if standing.get("paused") else ""
+        )
+        return f"about to run{nth}{paused}"
     return f"running in pid {standing['worker_pid']} for {format_duration(standing['busy_s'])}{nth}"
 
 
@@ -165,16 +173,29 @@ def _ended(record: Record, seen: Seen) -> str:
     if known.original is Original.BLOCKED:
         return f"blocked: it cannot be read or moved because {why} (at {when})"
     if known.state is State.FAILED:
-        where = f"; it is {safe_text(record.moved_to)}" if record.moved_to else ""
+        where = f"; it {_moved(record.moved_to, seen)}" if record.moved_to else ""
         return f"failed because {why} (at {when}){where}"
     names = ", ".join(map(safe_text, seen.outputs)) or "nothing"
-    return f"done at {when} as {names}{_where(record)}"
+    return f"done at {when} as {names}{_gone(seen)}{_where(record, seen)}"
 
 
-def _where(record: Record) -> str:
+def _gone(seen: Seen) -> str:
+    gone = [safe_text(name) for name in seen.outputs if name in seen.gone]
+    if not gone:
+        return ""
+    what = "which" if len(gone) == len(seen.outputs) else ", ".join(gone)
+    return f" ({what} {'is' if len(gone) == 1 else 'are'} not there any more)"
+
+
+def _moved(place: str, seen: Seen) -> str:
+    shown = safe_text(place)
+    return f"was moved to {shown}, where it is no more" if place in seen.gone else f"is {shown}"
+
+
+def _where(record: Record, seen: Seen) -> str:
     original = record.known.original
     if original is Original.ARCHIVED:
-        return f"; its original is {safe_text(record.moved_to or 'in the archive')}"
+        return f"; its original {_moved(record.moved_to, seen) if record.moved_to else 'is in the archive'}"
     return {
         Original.KEPT: "; its original stays in the inbox, as on_success says",
         Original.DELETED: "; its original was deleted, as on_success says",

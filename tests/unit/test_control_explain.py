@@ -94,6 +94,10 @@ SETTLING = {
         ),
         ({"phase": "running", "worker_pid": None, "attempt": 1}, "about to run"),
         (
+            {"phase": "running", "worker_pid": None, "attempt": 2, "paused": "its disk is full"},
+            r"about to run \(attempt 2\), but the inbox is paused: its disk is full",
+        ),
+        (
             {"phase": "aside", "attempt": 1, "why": "it ends early", "again_in_s": 9.0},
             r"waiting after attempt 1: it ends early; it is looked at again in 9\.0 s",
         ),
@@ -200,6 +204,26 @@ def test_a_failed_file_says_why_and_where_it_is() -> None:
     assert re.fullmatch(
         rf"failed because truncated: it ends early \(at {WHEN}\); it is /srv/failed/a\.jpg", sentence
     )
+
+
+def test_what_somebody_removed_since_is_said_to_be_gone() -> None:
+    moved = "/srv/archive/a.jpg"
+    done = record(State.DONE, Original.ARCHIVED, moved_to=moved)
+    names = ("a-web.jpg", "a-thumb.jpg")
+    ends = {
+        (): "; its original is /srv/archive/a.jpg",
+        ("a-thumb.jpg",): " (a-thumb.jpg is not there any more); its original is /srv/archive/a.jpg",
+        (
+            *names,
+            moved,
+        ): " (which are not there any more); its original was moved to /srv/archive/a.jpg, where it is no more",
+    }
+    for gone, end in ends.items():
+        sentence = explain(None, seen(MISSING, record=done, outputs=names, gone=frozenset(gone)))
+        assert sentence.endswith(f" as a-web.jpg, a-thumb.jpg{end}")
+    failed = record(State.FAILED, Original.FAILED, moved_to="/srv/failed/a.jpg")
+    sentence = explain(None, seen(MISSING, record=failed, gone=frozenset(["/srv/failed/a.jpg"])))
+    assert sentence.endswith("; it was moved to /srv/failed/a.jpg, where it is no more")
 
 
 def test_a_blocked_file_says_why() -> None:
