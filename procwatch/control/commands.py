@@ -173,11 +173,11 @@ class Commands:
         name = request.get("inbox")
         if name is None:
             return list(self._inboxes)
-        if name not in self._inboxes:
+        if not isinstance(name, str) or name not in self._inboxes:
             raise UsageError(
                 f"there is no inbox {str(name)!a}", hint=f"there is: {', '.join(self._inboxes) or 'none'}"
             )
-        return [str(name)]
+        return [name]
 
     def _open_ledger(self) -> LedgerQueries | None:
         try:

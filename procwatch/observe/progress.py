@@ -76,6 +76,8 @@ class Progress:
             self._display.update(done=done, failed=failed, left=waiting + running, why=shown)
             return
         total = done + failed + waiting + running
+        if not total and not why:
+            return  # before the first look at the inbox
         self._latest = f"{done + failed} of {counted(total, 'file')}" + (
             f", {failed} failed" if failed else ""
         )

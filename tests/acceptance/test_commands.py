@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import signal
+import socket
 import stat
 import subprocess
 import sys
@@ -100,6 +101,11 @@ def test_pause_holds_new_jobs_until_resume_or_restart(places: Places, tmp_path: 
         daemon.wait_for("intake.resumed", reason="asked for")
         daemon.wait_for("job.done", path="a.jpg")
         assert procwatch("pause", "no-such", "-c", config, cwd=tmp_path).returncode == 1
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(10)
+            connection.connect(str(places.root / ".procwatch" / "control.sock"))
+            connection.sendall(b'{"command": "pause", "inbox": {"not": "a name"}}\n')
+            assert "there is no inbox" in json.loads(connection.makefile().readline())["error"]
         procwatch("pause", "-c", config, cwd=tmp_path)
     write(places.inbox / "b.jpg", jpeg(2))
     with Daemon("-c", config, cwd=tmp_path) as daemon:

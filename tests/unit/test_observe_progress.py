@@ -53,6 +53,7 @@ def test_nothing_to_do_says_nothing() -> None:
     stream = io.StringIO()
     with Progress(stream) as progress:
         assert progress.log_stream is None
+        progress.update(done=0, failed=0, waiting=0)
     assert stream.getvalue() == ""
 
 
