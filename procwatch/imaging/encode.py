@@ -21,10 +21,10 @@ from procwatch.imaging.recipe import Output
 #   PNG       photo: level 1 37/878   3 50/835   6 127/792      scan: 3 42/177   4 49/132 (default)   6 58/120   9 295/113
 
 #: A JPEG of at most so many pixels gets Huffman tables of its own unless its output says otherwise. They cost time for
-#: each pixel and save most where the standard tables weigh much. Measured on 30 photos at q80, milliseconds / kB saved:
-#:   160 px .03/.3 (7.8 %)   320 px .24/.4 (3.4 %)   400 px .36/.6 (2.8 %)   720 px .95/1.1 (2.1 %)   1600 px 3.7/4.9 (2.6 %)
-#: Beyond 400 px a millisecond of every job buys 1.2 kB.
-OPTIMIZE_PIXELS: Final = 131_072
+#: each pixel and save most where the standard tables weigh much. Measured on 15 photos at q80, ms / kB saved / kB a ms:
+#:   160 px .02/.34/22 (8.8 %)   240 px .07/.38/5.3 (5.2 %)   320 px .17/.44/2.7 (3.7 %)   400 px .27/.54/2.0 (3.0 %)
+#:   720 px .84/1.1/1.3 (2.2 %)   1600 px 3.7/4.9/1.3 (2.6 %); a lone file finds cold caches, and 320 px take .2 to .3.
+OPTIMIZE_PIXELS: Final = 65_536
 
 _TIFF_COMPRESSION: Final = {"deflate": "tiff_adobe_deflate", "lzw": "tiff_lzw", "none": None}
 
