@@ -29,8 +29,12 @@ def ledger_alone(state_dir: str, roots: Collection[str] = ()) -> Iterator[Journa
     lock = lock_folder(state_dir, "the state folder")
     try:
         ledger = Ledger.open(os.path.join(state_dir, LEDGER_NAME))
-        if roots:
-            ledger.settle_in(state_dir, roots)
+        try:
+            if roots:
+                ledger.settle_in(state_dir, roots)
+        except BaseException:
+            ledger.close()
+            raise
         with contextlib.closing(Journal(ledger)) as journal:
             yield journal
     finally:
