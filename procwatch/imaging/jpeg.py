@@ -92,9 +92,10 @@ def _noted_frame(header: PlainHeader, marker: int, data: bytes) -> bool:
 def _noted_profile(header: PlainHeader) -> bool:
     """Put the profile together, ICC.1:2022 annex B.4; incomplete ones are Pillow's to judge."""
     pieces = sorted(header.pieces)
-    numbers = [piece[len(_ICC) : _ICC_DATA] for piece in pieces]
+    count = len(pieces)
     header.info["icc_profile"] = b"".join(piece[_ICC_DATA:] for piece in pieces)
-    return numbers == [bytes((number, len(pieces))) for number in range(1, len(pieces) + 1)]
+    numbers = [tuple(piece[len(_ICC) : _ICC_DATA]) for piece in pieces]
+    return numbers == [(number, count) for number in range(1, count + 1)]
 
 
 class PlainJpeg(JpegImageFile):

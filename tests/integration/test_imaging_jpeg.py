@@ -62,6 +62,9 @@ NOT_PLAIN = {
     "several-pictures": behind_start(jpeg(), segment(0xE2, b"MPF\0" + bytes(40))),
     "exif-in-pieces": behind_start(jpeg(exif=exif(Orientation=6)), segment(0xE1, b"Exif\0\0more")),
     "profile-without-its-first-piece": behind_start(jpeg(), segment(0xE2, b"ICC_PROFILE\0\2\2" + SRGB)),
+    "profile-in-more-pieces-than-can-be-counted": behind_start(
+        jpeg(), *[segment(0xE2, b"ICC_PROFILE\0\1\1x")] * 256
+    ),
     "junk-between-segments": behind_start(jpeg(), b"\0\0"),
     "fill-bytes": behind_start(jpeg(), b"\xff\xff"),
     "lossless": jpeg().replace(b"\xff\xc0", b"\xff\xc3"),
@@ -113,7 +116,10 @@ def test_what_is_out_of_the_ordinary_is_left_to_pillow(name: str) -> None:
     assert open_plain(io.BytesIO(NOT_PLAIN[name])) is None
 
 
-@pytest.mark.parametrize("name", ["cmyk", "fill-bytes", "header-beyond-what-is-read"])
+@pytest.mark.parametrize(
+    "name",
+    ["cmyk", "fill-bytes", "header-beyond-what-is-read", "profile-in-more-pieces-than-can-be-counted"],
+)
 def test_what_pillow_can_read_is_opened_all_the_same(name: str) -> None:
     header = open_header(io.BytesIO(NOT_PLAIN[name]), ("JPEG", "PNG"), Limits())
     assert header.size == (40, 30)
