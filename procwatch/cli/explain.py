@@ -61,15 +61,11 @@ def run(args: argparse.Namespace) -> int:
 def _sentence(settings: "Settings", path: str) -> str:
     from procwatch.control.places import find
     from procwatch.control.protocol import is_running
-    from procwatch.dispatch.ledger_home import roots_of
     from procwatch.dispatch.ledger_queries import LedgerQueries
-    from procwatch.dispatch.ledger_reader import LEDGER_NAME
 
     live = is_running(settings.state_dir)
     try:
-        ledger = LedgerQueries.open_existing(
-            os.path.join(settings.state_dir, LEDGER_NAME), live=live, roots=roots_of(settings.inboxes)
-        )
+        ledger = LedgerQueries.open_site(settings.state_dir, settings.inboxes, live=live)
     except sqlite3.Error as error:
         raise ProcwatchError(f"the ledger cannot be read: {error}") from error
     with contextlib.ExitStack() as stack:

@@ -2,7 +2,6 @@
 
 import argparse
 import contextlib
-import os
 import sqlite3
 from typing import TYPE_CHECKING
 
@@ -101,10 +100,9 @@ def _here(args: argparse.Namespace, settings: "Settings") -> int:
 def _stale(settings: "Settings", *, live: bool) -> dict[str, list[str]]:
     """Return inbox → jobs, by the recipes of the configuration as it is now."""
     from procwatch.dispatch.ledger_queries import LedgerQueries
-    from procwatch.dispatch.ledger_reader import LEDGER_NAME
 
     try:
-        ledger = LedgerQueries.open_existing(os.path.join(settings.state_dir, LEDGER_NAME), live=live)
+        ledger = LedgerQueries.open_site(settings.state_dir, settings.inboxes, live=live)
         if ledger is None:
             return {}
         with contextlib.closing(ledger):

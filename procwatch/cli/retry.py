@@ -110,14 +110,10 @@ def _check(args: argparse.Namespace) -> None:
 
 
 def _open_ledger(settings: "Settings", *, live: bool) -> "LedgerQueries | None":
-    from procwatch.dispatch.ledger_home import roots_of
     from procwatch.dispatch.ledger_queries import LedgerQueries
-    from procwatch.dispatch.ledger_reader import LEDGER_NAME
 
     try:
-        return LedgerQueries.open_existing(
-            os.path.join(settings.state_dir, LEDGER_NAME), live=live, roots=roots_of(settings.inboxes)
-        )
+        return LedgerQueries.open_site(settings.state_dir, settings.inboxes, live=live)
     except sqlite3.Error as error:
         print(f"procwatch: the ledger cannot be read ({error}); error files alone will do", file=sys.stderr)
         return None

@@ -49,8 +49,7 @@ def forget_offline(state_dir: str, jobs: Sequence[str]) -> None:
 
 def count_orphans(settings: "Settings", *, even_if_empty: bool) -> int:
     """Return how many outputs of deleted originals there are."""
-    path = os.path.join(settings.state_dir, LEDGER_NAME)
-    ledger = LedgerQueries.open_existing(path, live=False, roots=roots_of(settings.inboxes))
+    ledger = LedgerQueries.open_site(settings.state_dir, settings.inboxes, live=False)
     if ledger is None:
         return 0
     with contextlib.closing(ledger):
@@ -69,7 +68,7 @@ def prune_offline(settings: "Settings", *, even_if_empty: bool) -> int:
         return 0
     specs = {spec.name: spec for spec in settings.inboxes}
     with ledger_alone(settings.state_dir, roots_of(settings.inboxes)) as journal:
-        ledger = LedgerQueries.open_existing(os.path.join(settings.state_dir, LEDGER_NAME), live=True)
+        ledger = LedgerQueries.open_site(settings.state_dir, settings.inboxes, live=True)
         assert ledger is not None
         with contextlib.closing(ledger):
             return sum(prune_all(journal, RealFs(), ledger, specs, even_if_empty=even_if_empty).values())

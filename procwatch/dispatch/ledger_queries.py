@@ -3,12 +3,13 @@
 import contextlib
 import os
 import sqlite3
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
-from procwatch.dispatch.ledger_home import home_of, settle_in
-from procwatch.dispatch.ledger_reader import SELECT_KNOWN, Known, LedgerReader, known_of
+from procwatch.dispatch.ledger_home import home_of, roots_of, settle_in
+from procwatch.dispatch.ledger_reader import LEDGER_NAME, SELECT_KNOWN, Known, LedgerReader, known_of
+from procwatch.model import InboxSpec
 
 #: Rows a query: a reader that holds a snapshot for minutes would keep the daemon's WAL from being reset.
 _PAGE: Final = 1000
@@ -81,6 +82,11 @@ class LedgerQueries(LedgerReader):
             connection.close()
             return None
         return cls(connection)
+
+    @classmethod
+    def open_site(cls, state_dir: str, inboxes: Iterable[InboxSpec], *, live: bool) -> "LedgerQueries | None":
+        """Open the ledger of a configuration for reading, with its paths as they are today; as open_existing."""
+        return cls.open_existing(os.path.join(state_dir, LEDGER_NAME), live=live, roots=roots_of(inboxes))
 
     def records(self, inbox: str) -> Iterator[Record]:
         """Yield every job of the inbox, oldest first."""

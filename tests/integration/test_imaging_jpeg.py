@@ -13,6 +13,7 @@ from procwatch.imaging.decode import open_header
 from procwatch.imaging.jpeg import PlainJpeg, open_plain, plain_header
 from procwatch.imaging.metadata import orientation_of
 from procwatch.model import Limits
+from tests.support.pictures import encoded
 
 pytestmark = pytest.mark.integration
 
@@ -28,9 +29,7 @@ def exif(**tags: Any) -> bytes:
 
 
 def jpeg(mode: str = "RGB", size: tuple[int, int] = (40, 30), **options: Any) -> bytes:
-    written = io.BytesIO()
-    Image.effect_noise(size, 60).convert(mode).save(written, "JPEG", **options)
-    return written.getvalue()
+    return encoded(Image.effect_noise(size, 60).convert(mode), "JPEG", **options)
 
 
 def segment(marker: int, data: bytes) -> bytes:
