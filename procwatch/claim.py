@@ -46,6 +46,11 @@ class Claim:
         self[STARTED] = number
         return True
 
+    def wait_for_next(self, timeout_s: float) -> None:
+        """In the worker: wait until there is another call to begin, or so long."""
+        if isinstance(self._turns, WorkerTurns):
+            self._turns.wait(timeout_s)
+
     def note_digest(self, number: int, digest: bytes) -> None:
         """In the worker: leave the sha256 of what this call rendered, after its answer, until the next one."""
         self._map[8 * _CELLS :] = digest

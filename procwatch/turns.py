@@ -9,6 +9,7 @@ to it, nor make the daemon wait: the daemon's reading end is an open file of its
 import contextlib
 import fcntl
 import os
+import select
 import threading
 from multiprocessing.reduction import DupFd
 from typing import Any, Final
@@ -82,6 +83,12 @@ class WorkerTurns:
                 return False
             self._newest = token
         return self._newest == number
+
+    def wait(self, timeout_s: float) -> bool:
+        """Wait until another call is handed over, and say whether one is."""
+        poll = select.poll()
+        poll.register(self._descriptor, select.POLLIN)
+        return bool(poll.poll(timeout_s * 1000))
 
 
 def _take(descriptor: int) -> int | None:

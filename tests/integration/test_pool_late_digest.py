@@ -11,6 +11,7 @@ import pytest
 from procwatch import answering
 from procwatch.claim import Claim
 from procwatch.pool.ports import Report
+from procwatch.worker import entry
 from tests.support.pool_bench import PoolBench
 from tests.support.waiting import eventually
 
@@ -57,6 +58,30 @@ def test_what_the_memory_holds_is_of_one_call_or_of_none() -> None:
     assert (claim.digest_of(1), claim.digest_of(2), claim.digest_of(3)) == ("", bytes(range(32)).hex(), None)
     claim[2] = float("nan")  # a worker may write what it wants
     assert claim.digest_of(2) == ""
+
+
+def test_a_worker_hashes_when_the_daemon_has_published_or_the_next_call_is_there(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    order: list[str] = []
+
+    class Watched(Claim):
+        def wait_for_next(self, timeout_s: float) -> None:
+            order.append("waits" if 0 < timeout_s < 0.1 else f"waits for {timeout_s}")
+
+    def digest() -> bytes:
+        order.append("hashes")
+        return bytes(32)
+
+    claim = Watched()
+    monkeypatch.setattr(entry, "_claim", claim)
+    entry._digest_later(7, digest)
+    reader, writer = Pipe(duplex=False)
+    with reader, writer:
+        assert order == []
+        answering.Sender(writer).put(_ResultItem(1, result="answer"))
+    assert order == ["waits", "hashes"]
+    assert claim.digest_of(7) == "00" * 32
 
 
 def test_what_is_done_after_an_answer_does_not_spoil_it() -> None:

@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+import threading
 from collections.abc import Iterator
 
 import pytest
@@ -56,6 +57,16 @@ def test_a_token_is_taken_once(both: tuple[Turns, WorkerTurns]) -> None:
     assert not theirs.take(1)
     ours.offer(2)
     assert theirs.take(2)
+
+
+def test_a_worker_waits_for_its_next_turn_and_leaves_it_there(both: tuple[Turns, WorkerTurns]) -> None:
+    ours, theirs = both
+    assert not theirs.wait(0.001)
+    handed = threading.Timer(0.02, ours.offer, [1])
+    handed.start()
+    assert theirs.wait(60)
+    handed.join()
+    assert theirs.take(1)
 
 
 def test_what_is_closed_is_not_touched(both: tuple[Turns, WorkerTurns]) -> None:
