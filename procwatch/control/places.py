@@ -39,7 +39,7 @@ def find(given: str, inboxes: tuple[InboxSpec, ...], ledger: LedgerQueries | Non
     if ledger is not None and (record := ledger.moved_to(absolute)) is not None:
         owner = next((spec for spec in inboxes if spec.name == record.known.identity.inbox), None)
         return Meant(spec=owner, path=record.known.identity.path, record=record) if owner else None
-    return _relative(given, inboxes, ledger)
+    return _on_its_way(absolute, inboxes, ledger) or _relative(given, inboxes, ledger)
 
 
 def below(path: str, folder: str) -> str | None:
@@ -97,6 +97,23 @@ def _in_outbox(
     return Meant(spec=owner, path=owned.source, record=ledger.record(owned.job))
 
 
+def _on_its_way(absolute: str, inboxes: tuple[InboxSpec, ...], ledger: LedgerQueries | None) -> Meant | None:
+    """Take the place in an archive where nothing is yet as the file that is to come there: for 2 s after it is done."""
+    if os.path.lexists(absolute):
+        return None
+    for spec in inboxes:
+        inside = below(absolute, spec.archive)
+        if inside is not None and _is_or_was(spec, inside, ledger):
+            return Meant(spec=spec, path=inside)
+    return None
+
+
+def _is_or_was(spec: InboxSpec, path: str, ledger: LedgerQueries | None) -> bool:
+    if os.path.lexists(os.path.join(spec.path, path)):
+        return True
+    return ledger is not None and ledger.newest_record(spec.name, path) is not None
+
+
 def _relative(given: str, inboxes: tuple[InboxSpec, ...], ledger: LedgerQueries | None) -> Meant | None:
     """Take the path as one relative to an inbox, if a file is there or was."""
     if os.path.isabs(given):
@@ -105,7 +122,6 @@ def _relative(given: str, inboxes: tuple[InboxSpec, ...], ledger: LedgerQueries 
     if path.startswith(".."):
         return None
     for spec in inboxes:
-        there = os.path.lexists(os.path.join(spec.path, path))
-        if there or (ledger is not None and ledger.newest_record(spec.name, path) is not None):
+        if _is_or_was(spec, path, ledger):
             return Meant(spec=spec, path=path)
     return None

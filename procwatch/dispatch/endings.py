@@ -298,7 +298,8 @@ class Endings:
         order = parked or self._disposing.pop(job, None) or self._failing.get(job)
         if order is not None and order not in runtime.parked:  # its disk and the ledger's may both refuse
             runtime.parked.append(order)
-        self._trouble.met(runtime, stage, error)
+        disposal = order.disposal if isinstance(order, DisposeOrder) else None
+        self._trouble.met(runtime, stage, error, disposal=disposal)
 
     def pause_for(self, runtime: InboxRuntime, error: OSError, *, stage: Stage = "render") -> None:
         """A job of the inbox could not run for reasons that are not its own; the caller has put it back."""

@@ -19,7 +19,7 @@ _SOMEBODY: Final = "\0"  # holds a name and is none of our sources: no path has 
 
 
 class NameConflictError(Exception):
-    """The output name belongs to another file, and the inbox says that this is a failure."""
+    """The output name belongs to somebody else, and the inbox says that this is a failure. Its text says to whom."""
 
 
 class NameChooser:
@@ -79,8 +79,20 @@ class NameChooser:
                 self._claimed[rendition.outbox, key] = claim
                 return replace(rendition, name=name, key=key, replace=holder is not None)
             if mode == "fail":
-                raise NameConflictError(name)
-        raise NameConflictError(wished)
+                raise NameConflictError(self._whose(order, name, rendition.outbox, status))
+        raise NameConflictError(f"every output name like {wished} belongs to another file")
+
+    def _whose(self, order: PublishOrder, name: str, outbox: str, status: os.stat_result | None) -> str:
+        if status is not None and stat.S_ISDIR(status.st_mode):
+            return f"the output name {name} is that of a folder"
+        inbox, source = self._owner(outbox, collision_key(name)) or ("", "")
+        if (inbox, source) == (self._spec.name, order.path):  # its own, until somebody took it just now
+            source = ""
+        if source:
+            whose = source if inbox == self._spec.name else f"{source} of inbox {inbox}"
+        else:
+            whose = "another file" if status is None else "a file that procwatch did not make"
+        return f"the output name {name} belongs to {whose}"
 
     def _is_left(self, rendition: Rendition, status: os.stat_result | None) -> bool:
         """Whether the file that has the name, of which the ledger knows nothing, is this very rendition.

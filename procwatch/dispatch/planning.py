@@ -104,7 +104,7 @@ class Planner:
             )
             renditions = self._choose_names(order)
         except NameConflictError as conflict:
-            self._refusals.tell(order, "name-conflict", f"the output name {conflict} belongs to another file")
+            self._refusals.tell(order, "name-conflict", str(conflict))
         except StagedLostError as swapped:
             self._refusals.tell(order, "staging-lost", str(swapped))
         except OSError as error:

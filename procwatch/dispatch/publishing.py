@@ -151,9 +151,7 @@ class Publisher:
         except (StagedLostError, NotPlainFileError) as lost:
             self._refusals.tell(plan.order, "staging-lost", str(lost))
         except NameConflictError as conflict:
-            self._refusals.tell(
-                plan.order, "name-conflict", f"the output name {conflict} belongs to another file"
-            )
+            self._refusals.tell(plan.order, "name-conflict", str(conflict))
         except OSError as error:
             self._refusals.trouble(plan.order, error)
         else:

@@ -4,16 +4,22 @@ Nobody in the inbox is to blame for a full disk, so nothing is charged. Loop thr
 """
 
 import errno
+import os
 from collections.abc import Callable
+from typing import Final
 
 from structlog.typing import FilteringBoundLogger
 
 from procwatch.dispatch.finishing import Order
 from procwatch.dispatch.inbox_runtime import InboxRuntime
 from procwatch.dispatch.loop import Loop
-from procwatch.dispatch.orders import Stage
+from procwatch.dispatch.orders import Disposal, Stage
 from procwatch.dispatch.registry import Registry
 from procwatch.dispatch.retry import PAUSE_MAX_S, pause_s
+from procwatch.model import InboxSpec
+
+#: What only writing meets.
+_NO_WRITING: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
 
 
 class Trouble:
@@ -37,14 +43,18 @@ class Trouble:
         self._resume = resume
         self._again = again
 
-    def met(self, runtime: InboxRuntime, stage: Stage, error: OSError) -> None:
+    def met(
+        self, runtime: InboxRuntime, stage: Stage, error: OSError, *, disposal: Disposal | None = None
+    ) -> None:
         """Something refused: start no job of the inbox until it is tried again, each time after a longer wait."""
         name = errno.errorcode.get(error.errno or 0, "error")
-        runtime.trouble = f"{name}: {error.strerror or error}"
+        reason = error.strerror or str(error)
+        folder = refusing_folder(runtime.spec, stage, error, disposal)
+        runtime.trouble = f"{name}: {reason}" + (f" ({folder})" if folder else "")
         runtime.refusing.add(stage)
         self._pause(runtime)
         if runtime.paused_since_s is None:
-            self._begin(runtime, name, error)
+            self._begin(runtime, name, reason, folder)
         if not runtime.retry_due:  # of the many that refuse in one round, one counts
             runtime.retry_due = True
             runtime.failures += 1
@@ -58,7 +68,7 @@ class Trouble:
         if not runtime.refusing:
             self._end(runtime, "the trouble is over")
 
-    def _begin(self, runtime: InboxRuntime, name: str, error: OSError) -> None:
+    def _begin(self, runtime: InboxRuntime, name: str, reason: str, folder: str | None) -> None:
         now_s = runtime.paused_since_s = self._loop.clock()
         if now_s - runtime.resumed_s > PAUSE_MAX_S:
             runtime.failures = 0  # else it is the same trouble still: small files fit where large ones do not
@@ -66,7 +76,8 @@ class Trouble:
             "intake.paused",
             inbox=runtime.spec.name,
             error=name,
-            reason=error.strerror or str(error),
+            reason=reason,
+            **({"path": folder} if folder else {}),
             hint="files stay in the inbox; work goes on by itself when the trouble is over",
         )
 
@@ -88,3 +99,19 @@ class Trouble:
         runtime.refusing.clear()
         self._resume(runtime)
         self._log.info("intake.resumed", inbox=runtime.spec.name, reason=reason, seconds=round(seconds, 3))
+
+
+def refusing_folder(
+    spec: InboxSpec, stage: Stage, error: OSError, disposal: Disposal | None = None
+) -> str | None:
+    """Return which folder of the inbox the error is about, as far as it or what was being done tells."""
+    named = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else ""
+    folders = sorted((spec.path, spec.outbox, spec.archive, spec.failed), key=len, reverse=True)
+    for folder in folders:  # one may lie in another
+        if named == folder or named.startswith(folder.rstrip("/") + "/"):
+            return folder
+    if error.errno not in _NO_WRITING:
+        return None
+    if stage == "dispose":
+        return {"archive": spec.archive, "failed": spec.failed}.get(disposal or "")
+    return spec.outbox if stage in ("render", "publish") else None

@@ -190,7 +190,7 @@ def test_on_conflict_fail_fails_the_second_and_leaves_the_first(places: Places, 
         second = picture_of("BMP", 2)
         failed = drop(places, daemon, "a.bmp", second)
         assert (failed["event"], failed["error"]) == ("job.failed", "name-conflict")
-        assert "a-web.jpg" in failed["reason"]
+        assert failed["reason"] == "the output name a-web.jpg belongs to a.jpg"
         assert_whole(first, files_below(places.outbox))
         own = picture_of("JPEG", 3)
         assert drop(places, daemon, "a.jpg", own)["event"] == "job.done", "its own names are no conflict"
@@ -206,7 +206,9 @@ def test_on_conflict_fail_publishes_nothing_when_only_one_name_is_taken(
     images.write(places.outbox / "a-thumb.jpg", b"mine")
     config = places.write_config(inbox='on_conflict = "fail"')
     with Daemon("-c", config, cwd=tmp_path) as daemon:
-        assert drop(places, daemon, "a.jpg", picture_of("JPEG", 1))["error"] == "name-conflict"
+        failed = drop(places, daemon, "a.jpg", picture_of("JPEG", 1))
+        assert failed["error"] == "name-conflict"
+        assert failed["reason"] == "the output name a-thumb.jpg belongs to a file that procwatch did not make"
         assert outputs(places) == ["a-thumb.jpg"]
         (places.outbox / "a-thumb.jpg").unlink()
         assert drop(places, daemon, "a.bmp", picture_of("BMP", 2))["event"] == "job.done"

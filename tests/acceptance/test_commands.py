@@ -46,6 +46,7 @@ def test_explain_follows_a_file_through_its_life(places: Places, tmp_path: Path)
             move_in(places.inbox / f"slow{number}.png", slow[number], outside=tmp_path)
             daemon.wait_for("job.queued", path=f"slow{number}.png")
         assert explain(places, "inbox/slow0.png").startswith(f"running in pid {pid} for ")
+        assert explain(places, "archive/slow0.png").startswith("running in "), "the place that it is to have"
         assert explain(places, "inbox/slow1.png") == "waiting as the next of its inbox"
         assert explain(places, "inbox/slow2.png") == "waiting behind 1 of its inbox"
         os.kill(pid, signal.SIGCONT)

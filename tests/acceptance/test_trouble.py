@@ -49,7 +49,7 @@ def test_a_full_disk_for_the_archive_holds_back_originals_and_renders_nothing_tw
         daemon = stack.enter_context(Daemon("-c", places.write_config(), cwd=tmp_path))
         drop(oracle, 3)
         paused = daemon.wait_for("intake.paused")
-        assert paused["error"] == "ENOSPC"
+        assert (paused["error"], paused["path"]) == ("ENOSPC", str(places.archive))
         assert oracle.where()  # each in exactly one place: no half copy in the archive
         namespaces.remount(places.archive, "size=8m")
         daemon.wait_for("intake.resumed")
@@ -101,7 +101,7 @@ def test_an_outbox_that_is_remounted_read_only_is_waited_out(places: Places, tmp
         namespaces.remount(places.outbox, "ro")
         drop(oracle, 3, first=1)
         paused = daemon.wait_for("intake.paused")
-        assert paused["error"] == "EROFS"
+        assert (paused["error"], paused["path"]) == ("EROFS", str(places.outbox))
         namespaces.remount(places.outbox, "rw")
         daemon.wait_for("intake.resumed")
         oracle.eventually(40, archive=4)

@@ -8,13 +8,23 @@ import structlog
 
 from procwatch.dispatch.inbox_runtime import InboxRuntime
 from procwatch.dispatch.loop import Loop
+from procwatch.dispatch.orders import Disposal, Stage
 from procwatch.dispatch.registry import Registry
 from procwatch.dispatch.retry import pause_s
 from procwatch.dispatch.trouble import Trouble
+from procwatch.model import InboxSpec
 
 pytestmark = pytest.mark.unit
 
 FULL = OSError(28, "No space left on device")
+SPEC = InboxSpec(
+    name="inbox",
+    path="/p/inbox",
+    outbox="/p/outbox",
+    archive="/p/inbox/archive",
+    failed="/q/failed",
+    recipe="web",
+)
 
 
 class Scene:
@@ -28,7 +38,7 @@ class Scene:
         self.runtime = cast(
             "InboxRuntime",
             SimpleNamespace(
-                spec=SimpleNamespace(name="inbox"),
+                spec=SPEC,
                 failures=0,
                 parked=[],
                 paused_since_s=None,
@@ -82,6 +92,41 @@ def test_many_refusals_in_one_round_count_once_and_every_round_waits_longer(scen
     for number, wait_s in enumerate(waits_s):
         assert 0.8 * 2**number <= wait_s <= 1.2 * 2**number
     assert said() == ["intake.paused"]
+
+
+@pytest.mark.parametrize(
+    ("stage", "error", "folder"),
+    [
+        ("render", FULL, "/p/outbox"),
+        ("publish", OSError(30, "Read-only file system"), "/p/outbox"),
+        ("render", OSError(5, "Input/output error"), None),  # of the source, or of the output
+        ("dispose", FULL, None),
+        ("ledger", FULL, None),
+        (
+            "dispose",
+            OSError(28, "No space left on device", "/p/inbox/archive/2027/a.jpg"),
+            "/p/inbox/archive",
+        ),
+        ("dispose", OSError(13, "Permission denied", b"/p/inbox/a.jpg"), "/p/inbox"),
+        ("dispose", OSError(13, "Permission denied", "/q/failed"), "/q/failed"),
+        ("dispose", OSError(13, "Permission denied", "/q/failed-2/a.jpg"), None),
+        ("dispose", OSError(13, "Permission denied", 7), None),
+    ],
+)
+def test_the_folder_that_refuses_is_named(
+    scene: Scene, stage: Stage, error: OSError, folder: str | None
+) -> None:
+    """At night somebody has to know which of four disks it is."""
+    scene.trouble.met(scene.runtime, stage, error)
+    (capture,) = structlog.get_config()["processors"]
+    assert capture.entries[0].get("path") == folder
+    assert scene.runtime.trouble.endswith(f"({folder})" if folder else str(error.strerror))
+
+
+@pytest.mark.parametrize(("disposal", "folder"), [("archive", "/p/inbox/archive"), ("failed", "/q/failed")])
+def test_where_an_original_was_to_go_is_named(scene: Scene, disposal: Disposal, folder: str) -> None:
+    scene.trouble.met(scene.runtime, "dispose", FULL, disposal=disposal)
+    assert scene.runtime.trouble == f"ENOSPC: No space left on device ({folder})"
 
 
 def test_the_wait_is_bounded_and_jitters() -> None:
