@@ -121,7 +121,7 @@ class Planner:
     def rename(self, plan: Plan, lost: Rendition) -> Rendition:
         """Give a rendition of the plan the next name, because somebody's file has its own. Raises NameConflictError."""
         self._names.lose(lost)
-        renamed = self._names.choose(plan.order, lost, lost.name)
+        renamed = self._names.choose(plan.order, lost, self._wished[plan.order.job][lost.output])
         position = next(index for index, old in enumerate(plan.renditions) if old.output == lost.output)
         plan.renditions[position] = renamed
         return renamed

@@ -11,7 +11,9 @@ PATH = Field(
     meaning="the dropped file, relative to its inbox; bytes that are not UTF-8 appear as \\udc80 to \\udcff",
     example="2027/IMG_0042.jpg",
 )
-FOLDER = Field(name="path", type="absolute path", meaning="the watched folder", example="/srv/photos/inbox")
+FOLDER = Field(
+    name="path", type="absolute path", meaning="the folder that it is about", example="/srv/photos/inbox"
+)
 JOB = Field(name="job", type="string", meaning="id of the job; sorts by time", example="0195938a7c15b2d4e6")
 WORKER_PID = Field(
     name="worker_pid",

@@ -24,9 +24,9 @@ class BusyFs(MemoryFs):
         super().rename_noreplace(src, dst)
 
 
-def published(path: str, meddle: Callable[[MemoryFs], None]) -> dict[str, bytes]:
+def published(path: str, meddle: Callable[[MemoryFs], None], disk: type[BusyFs] = BusyFs) -> dict[str, bytes]:
     """Publish one source and return what is in the outbox."""
-    fs = BusyFs(meddle)
+    fs = disk(meddle)
     for folder in ("/in", "/in/album", "/out", "/archive", "/failed"):
         fs.put_dir(folder)
     fs.put(f"/in/{path}", b"picture")
@@ -48,6 +48,21 @@ def test_a_file_that_appears_there_is_not_replaced() -> None:
         "/out/a-web-2.jpg": b"web of picture",
         "/out/a-thumb.jpg": b"thumb of picture",
     }
+
+
+def test_a_name_can_be_lost_again_and_again() -> None:
+    """Whoever is faster three times in a row has three names, and ours is the next."""
+    names = ["/out/a-web.jpg", "/out/a-web-2.jpg", "/out/a-web-3.jpg"]
+
+    class Faster(BusyFs):
+        def rename_noreplace(self, src: str, dst: str) -> None:
+            if dst in names:
+                self.put(dst, b"somebody's")
+            super().rename_noreplace(src, dst)
+
+    found = published("a.jpg", lambda fs: None, Faster)
+    assert [found.pop(name) for name in names] == [b"somebody's"] * 3
+    assert found == {"/out/a-web-4.jpg": b"web of picture", "/out/a-thumb.jpg": b"thumb of picture"}
 
 
 def test_a_folder_that_appears_there_is_not_entered() -> None:
