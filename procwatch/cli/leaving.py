@@ -24,14 +24,30 @@ def leave(code: int) -> int:
 
 @contextlib.contextmanager
 def terminal_may_be_gone() -> Iterator[None]:
-    """Print within; a terminal that was closed meanwhile is no error, nor one when the interpreter flushes at its end."""
+    """Print within; a terminal that was closed meanwhile is no error, nor one when the interpreter flushes at its end.
+
+    What could not be written stays in a stream's buffer, also when whoever wrote it took the error, and a flush that
+    fails at the end makes the exit code 120.
+    """
+    gone = False
     try:
         yield
-        sys.stdout.flush()
     except OSError as error:
-        if error.errno != errno.EIO:
-            raise
+        gone = _says_gone(error)
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError as error:
+            gone = _says_gone(error)
+    if gone:
         null = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
         for descriptor in (1, 2):
             os.dup2(null, descriptor)
         os.close(null)
+
+
+def _says_gone(error: OSError) -> bool:
+    """Return True where the terminal was closed; raise the error where it is another."""
+    if error.errno != errno.EIO:
+        raise error
+    return True

@@ -16,12 +16,18 @@ from tests.support.waiting import eventually
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PROGRAM = (sys.executable, "-m", "procwatch")
+_UNLIKE_USERS = frozenset({"PYTHONUNBUFFERED", "PYTHONDEVMODE", "PYTHONOPTIMIZE"})
 
 
 def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Return ours, with the package of this tree first, as the environment of the program under test."""
+    """Return ours, with the package of this tree first, as the environment of the program under test.
+
+    Without what makes an interpreter behave as no user's does: one that buffers nothing ends otherwise on a closed
+    terminal.
+    """
     paths = [(extra or {}).get("PYTHONPATH"), str(REPOSITORY), os.environ.get("PYTHONPATH")]
-    return {**os.environ, **(extra or {}), "PYTHONPATH": os.pathsep.join(path for path in paths if path)}
+    inherited = {name: value for name, value in os.environ.items() if name not in _UNLIKE_USERS}
+    return {**inherited, **(extra or {}), "PYTHONPATH": os.pathsep.join(path for path in paths if path)}
 
 
 def procwatch(
