@@ -139,14 +139,16 @@ class Arrivals:
         if path not in self._lingering:
             self._lingering[path] = self._loop.call_later(_LINGER_S, self.look, path, Cause.CREATED)
 
-    def _end_linger(self, path: str) -> None:
+    def _end_linger(self, path: str) -> bool:
         timer = self._lingering.pop(path, None)
         if timer is not None:
             timer.cancel()
+        return timer is not None
 
     def look(self, path: str, cause: Cause | None = None, *, after_s: float = 0.0) -> None:
         """Have the path looked at, soon or after a delay."""
-        self._end_linger(path)
+        if self._end_linger(path):  # a scan may be faster than the look at what was created
+            cause = merge_causes(Cause.CREATED, cause)
         if self._closed:
             return
         if after_s > 0:

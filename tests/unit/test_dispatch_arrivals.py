@@ -1,7 +1,9 @@
 """Arrivals: what a scan may start, and what it has to leave to its timer."""
 
+import dataclasses
 import sqlite3
 import threading
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -164,6 +166,19 @@ def test_a_scan_does_not_pass_over_a_file_that_was_just_created(tmp_path: Path) 
     here.scanned([(old_file("a.jpg"), None)], count_missed=False)
     assert sink.readied == ["a.jpg"]
     assert not here._lingering
+
+
+def test_a_scan_of_a_file_that_was_just_created_does_not_forget_its_creation(tmp_path: Path) -> None:
+    """A rescan within those 50 ms: the file was taken for found, and an open writer on a network disk was not waited for."""
+    here, sink, loop = arrivals(tmp_path)
+    asked: list[Any] = []
+    here._lane = cast("Any", SimpleNamespace(submit=lambda function, batch: asked.extend(batch)))
+    here.hint("a.jpg", Cause.CREATED)
+    _turn(loop)
+    young = dataclasses.replace(old_file("a.jpg"), ctime_ns=time.time_ns())
+    here.scanned([(young, None)], count_missed=False)
+    assert asked == [("a.jpg", Cause.CREATED)]
+    assert sink.readied == []
 
 
 @pytest.mark.parametrize("what", ["gone", "known", "ignored"])
