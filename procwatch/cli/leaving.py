@@ -29,25 +29,21 @@ def terminal_may_be_gone() -> Iterator[None]:
     What could not be written stays in a stream's buffer, also when whoever wrote it took the error, and a flush that
     fails at the end makes the exit code 120.
     """
-    gone = False
+    with _silenced_if_gone():
+        yield
+    for stream in (sys.stdout, sys.stderr):
+        with _silenced_if_gone():
+            stream.flush()
+
+
+@contextlib.contextmanager
+def _silenced_if_gone() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        gone = _says_gone(error)
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except OSError as error:
-            gone = _says_gone(error)
-    if gone:
+        if error.errno != errno.EIO:
+            raise
         null = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
         for descriptor in (1, 2):
             os.dup2(null, descriptor)
         os.close(null)
-
-
-def _says_gone(error: OSError) -> bool:
-    """Return True where the terminal was closed; raise the error where it is another."""
-    if error.errno != errno.EIO:
-        raise error
-    return True

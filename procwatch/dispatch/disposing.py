@@ -15,7 +15,14 @@ from procwatch.delivery.fsops import Folders, FsOps, NotPlainFileError, bars_fol
 from procwatch.delivery.naming import alternatives, around_files, error_name
 from procwatch.dispatch.journal import Journal, as_os_error
 from procwatch.dispatch.ledger import Ledger
-from procwatch.dispatch.orders import UNKNOWN_INODE, Disposed, DisposeOrder, FailOrder, Results
+from procwatch.dispatch.orders import (
+    UNKNOWN_INODE,
+    Disposed,
+    DisposeOrder,
+    FailOrder,
+    Results,
+    destination,
+)
 from procwatch.dispatch.originals import error_report, file_digest, inbox_away
 from procwatch.dispatch.taking import Taker
 from procwatch.intake.look import has_open_writer
@@ -156,7 +163,7 @@ class Disposer:
             raise
 
     def _root(self, order: DisposeOrder) -> str | None:
-        return {"archive": self._spec.archive, "failed": self._spec.failed}.get(order.disposal)
+        return destination(self._spec, order.disposal)
 
     def _finish(self, order: DisposeOrder, held: str, source: str | None) -> Disposed:
         """Delete or place the original that is held; where that fails it goes back."""

@@ -85,13 +85,15 @@ class NameChooser:
     def _whose(self, order: PublishOrder, name: str, outbox: str, status: os.stat_result | None) -> str:
         if status is not None and stat.S_ISDIR(status.st_mode):
             return f"the output name {name} is that of a folder"
-        inbox, source = self._owner(outbox, collision_key(name)) or ("", "")
-        if (inbox, source) == (self._spec.name, order.path):  # its own, until somebody took it just now
-            source = ""
-        if source:
-            whose = source if inbox == self._spec.name else f"{source} of inbox {inbox}"
-        else:
+        owner = self._owner(outbox, collision_key(name))
+        if owner is None or owner == (
+            self._spec.name,
+            order.path,
+        ):  # its own, until somebody took it just now
             whose = "another file" if status is None else "a file that procwatch did not make"
+        else:
+            inbox, source = owner
+            whose = source if inbox == self._spec.name else f"{source} of inbox {inbox}"
         return f"the output name {name} belongs to {whose}"
 
     def _is_left(self, rendition: Rendition, status: os.stat_result | None) -> bool:

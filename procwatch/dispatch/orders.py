@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal, Protocol
 
 from procwatch.dispatch.ledger_reader import Known
-from procwatch.model import Fingerprint, Original, Rendered
+from procwatch.model import Fingerprint, InboxSpec, Original, Rendered
 
 #: In an order about a job of an earlier run: the ledger remembers no devices and inodes.
 UNKNOWN_INODE: Final = 0
@@ -19,6 +19,11 @@ _LATE_DIGEST_LOOK_S: Final = 0.0002
 #: Where it was that the output side or the ledger refused.
 Stage = Literal["render", "publish", "dispose", "ledger"]
 Disposal = Literal["archive", "delete", "keep", "failed"]
+
+
+def destination(spec: InboxSpec, disposal: Disposal) -> str | None:
+    """Return the folder that an original is moved to, None where it is not moved."""
+    return {"archive": spec.archive, "failed": spec.failed}.get(disposal)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -13,7 +13,7 @@ from structlog.typing import FilteringBoundLogger
 from procwatch.dispatch.finishing import Order
 from procwatch.dispatch.inbox_runtime import InboxRuntime
 from procwatch.dispatch.loop import Loop
-from procwatch.dispatch.orders import Disposal, Stage
+from procwatch.dispatch.orders import Disposal, Stage, destination
 from procwatch.dispatch.registry import Registry
 from procwatch.dispatch.retry import PAUSE_MAX_S, pause_s
 from procwatch.model import InboxSpec
@@ -113,5 +113,5 @@ def refusing_folder(
     if error.errno not in _NO_WRITING:
         return None
     if stage == "dispose":
-        return {"archive": spec.archive, "failed": spec.failed}.get(disposal or "")
+        return None if disposal is None else destination(spec, disposal)
     return spec.outbox if stage in ("render", "publish") else None
